@@ -1,0 +1,209 @@
+"""Sound files to mono float32 waveforms at a wanted rate, and back.
+
+libsndfile decodes WAV, FLAC, OGG, MP3 and AIFF; soxr resamples. What neither reports, we check: libsndfile
+silently returns what is left of a truncated WAV, AIFF or OGG file.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from iminet_viz.errors import AudioError
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc"})
+
+
+def load_audio(path: str | os.PathLike[str], sample_rate: int) -> np.ndarray:
+    """Read a sound file as one channel at the wanted rate.
+
+    Args:
+        path: WAV, FLAC, OGG, MP3 or AIFF, any rate, width and number of channels (channels are averaged).
+        sample_rate: wanted rate in Hz.
+
+    Returns:
+        ``(samples,)`` float32; full scale is 1.0. Silence is legal.
+
+    Raises:
+        AudioError: the file is missing, empty, truncated, not audio, of zero length or holds NaN or infinity.
+    """
+    import soxr
+
+    waveform, native_rate = read_native(path)
+    if native_rate != sample_rate:
+        waveform = soxr.resample(waveform, native_rate, sample_rate)
+        if not len(waveform):  # fewer than one sample at the wanted rate
+            waveform = np.zeros(1, np.float32)
+    return np.ascontiguousarray(waveform, np.float32)
+
+
+def read_native(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
+    """Read a sound file as one channel at its own rate: ``(samples,)`` float32 and the rate in Hz.
+
+    Raises:
+        AudioError: as for :func:`load_audio`.
+    """
+    import soundfile
+
+    path = Path(path)
+    if not path.exists():
+        raise AudioError(f"{path}: no such file")
+    if path.is_dir():
+        raise AudioError(f"{path}: is a folder, expected a sound file")
+    try:
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path}: the file is empty (0 bytes)")
+        with soundfile.SoundFile(path) as file:
+            declared = file.frames
+            native_rate = file.samplerate
+            channels = file.read(dtype="float32", always_2d=True)  # (samples, channels)
+    except soundfile.LibsndfileError as error:
+        reason = str(error.error_string).strip().rstrip(".")
+        raise AudioError(f"{path}: cannot be decoded as audio ({reason})") from None
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(channels) == 0:
+        raise AudioError(f"{path}: holds no samples (zero length)")
+    if 0 < declared < 2**62 and len(channels) < declared:
+        raise AudioError(f"{path}: truncated ({len(channels)} of {declared} samples could be decoded)")
+    missing = _missing_bytes(path)
+    if missing:
+        raise AudioError(f"{path}: truncated ({missing})")
+    if not np.isfinite(channels).all():
+        raise AudioError(f"{path}: holds NaN or infinite samples")
+    return channels.mean(axis=1, dtype=np.float32), native_rate
+
+
+def _missing_bytes(path: Path) -> str:
+    """Say what a container promises and the file does not hold; empty if nothing is missing."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        magic = file.read(12)
+        if magic[:4] in (b"RIFF", b"RIFX", b"FORM"):
+            little = magic[:4] == b"RIFF"
+            wanted = b"SSND" if magic[:4] == b"FORM" else b"data"
+            while len(header := file.read(8)) == 8:
+                name, length = struct.unpack("<4sI" if little else ">4sI", header)
+                if name == wanted:
+                    # 0 and 2^32 - 1 mean "not known" in files written by a pipe
+                    here = size - file.tell()
+                    if 0 < length < 0xFFFFFFF0 and length > here:
+                        return f"its header promises {length} bytes of sound, {here} are there"
+                    return ""
+                file.seek(length + length % 2, os.SEEK_CUR)
+        elif magic[:4] == b"OggS":
+            file.seek(max(0, size - 65_536))  # a page is at most 65,307 bytes
+            tail = file.read()
+            last_page = tail.rfind(b"OggS")
+            # bit 2 of the header type marks the last page of a stream (RFC 3533, section 6)
+            if last_page < 0 or len(tail) < last_page + 6 or not tail[last_page + 5] & 4:
+                return "the Ogg stream has no last page"
+    return ""
+
+
+def save_audio(path: str | os.PathLike[str], waveform: np.ndarray, sample_rate: int) -> None:
+    """Write ``(samples,)`` float in [-1, 1] as 16-bit WAV or FLAC, by the suffix; the file appears whole or not at all.
+
+    Raises:
+        AudioError: samples are not finite or beyond full scale, or the file cannot be written.
+    """
+    import soundfile
+
+    path = Path(path)
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1 or not len(waveform):
+        raise AudioError(f"{path}: a waveform of shape {waveform.shape} was given, expected (samples,)")
+    if not np.isfinite(waveform).all():
+        raise AudioError(f"{path}: not written, the waveform holds NaN or infinite samples")
+    if np.abs(waveform).max() > 1:
+        raise AudioError(f"{path}: not written, the waveform clips (peak {np.abs(waveform).max():.3f} of 1)")
+    formats = {".wav": "WAV", ".flac": "FLAC"}
+    if path.suffix.lower() not in formats:
+        raise AudioError(f"{path}: unknown suffix {path.suffix!r}, expected one of {', '.join(formats)}")
+    with atomic_path(path) as temporary:
+        try:
+            soundfile.write(
+                temporary, waveform, sample_rate, subtype="PCM_16", format=formats[path.suffix.lower()]
+            )
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise AudioError(f"{path}: cannot be written ({error})") from None
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and rename it there once the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes files that only the owner reads
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def find_audio(folder: str | os.PathLike[str]) -> list[Path]:
+    """List all sound files below a folder, sorted, hidden ones and hidden folders left out.
+
+    Raises:
+        AudioError: the folder is missing or holds no sound file.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise AudioError(f"{root}: no such folder")
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+    if not files:
+        raise AudioError(f"{root}: holds no sound file ({', '.join(sorted(SUFFIXES))})")
+    return files
+
+
+def fit_length(waveform: np.ndarray, samples: int) -> np.ndarray:
+    """Pad with zeros at the end, or cut at the end, to ``(samples,)`` (paper, section IV-A)."""
+    if len(waveform) >= samples:
+        return waveform[:samples]
+    return np.pad(waveform, (0, samples - len(waveform)))
+
+
+def split_windows(waveform: np.ndarray, samples: int, hop: int) -> np.ndarray:
+    """Cut a waveform into overlapping windows.
+
+    The last window ends with the waveform when the grid does not; a waveform shorter than a window is padded.
+
+    Returns:
+        ``(windows, samples)`` float32.
+    """
+    if samples < 1 or hop < 1:
+        raise AudioError(f"windows of {samples} samples every {hop} were asked for, both must be at least 1")
+    if len(waveform) <= samples:
+        return fit_length(waveform, samples)[None]
+    starts = list(range(0, len(waveform) - samples + 1, hop))
+    if starts[-1] + samples < len(waveform):
+        starts.append(len(waveform) - samples)
+    return np.stack([waveform[start : start + samples] for start in starts])
+
+
+def crest_db(waveform: np.ndarray) -> float:
+    """Peak over root mean square, in dB: 3 for a sine, about 12 to 18 for speech, 30 and more for clicks.
+
+    Silence has none: NaN would travel, so it gives 0.
+    """
+    rms = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+    peak = float(np.abs(waveform).max())
+    return 20 * float(np.log10(peak / rms)) if rms > 0 else 0.0

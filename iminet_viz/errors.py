@@ -1,0 +1,47 @@
+"""What can go wrong, as one tree.
+
+::
+
+    IminetVizError          a user's mistake or a bad input: one sentence, exit status 1
+    ├── AudioError          a sound file that cannot be read or written
+    ├── FrontEndError       a spectrogram setting or shape that does not fit
+    ├── DatasetError        a data set that is missing, incomplete or inconsistent
+    ├── CheckpointError     a stored model that cannot be trusted or does not fit
+    ├── TrainingError       a recipe that cannot be run
+    ├── PatternError        a neuron, objective or optimisation that fails
+    └── GalleryError        a gallery that cannot be written or does not verify
+
+Everything else that escapes is our bug and shows its traceback.
+"""
+
+
+class IminetVizError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class AudioError(IminetVizError):
+    """A sound file that cannot be read or written; the message names the file and the reason."""
+
+
+class FrontEndError(IminetVizError):
+    """A spectrogram setting or a shape that does not fit; the message says what was expected."""
+
+
+class DatasetError(IminetVizError):
+    """A data set that is missing, incomplete or inconsistent; the message names the file or row."""
+
+
+class CheckpointError(IminetVizError):
+    """A stored model that cannot be trusted or does not fit; the message names the folder and key."""
+
+
+class TrainingError(IminetVizError):
+    """A recipe that cannot be run, or a training that left the finite numbers."""
+
+
+class PatternError(IminetVizError):
+    """A neuron, objective or optimisation that fails; the message lists the legal names."""
+
+
+class GalleryError(IminetVizError):
+    """A gallery that cannot be written or does not verify; the message names the entry."""

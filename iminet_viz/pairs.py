@@ -1,0 +1,105 @@
+"""Splits without leakage, and the positive and negative pairs that a Siamese network is trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from iminet_viz.datasets import Clip, Pair
+from iminet_viz.errors import DatasetError
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSplit:
+    """Pairs for training, for choosing the best epoch, and for the test."""
+
+    train: list[Pair]
+    validation: list[Pair]
+    test: list[Pair]
+
+
+def split_chains(pairs: list[Pair], test_chains: tuple[str, ...], validation_share: float, seed: int) -> PairSplit:
+    """Hold out whole chains for the test, and whole subtrees of the others for validation.
+
+    Training and validation share the first sound of a chain (as the paper's do); the test shares nothing.
+
+    Raises:
+        DatasetError: a test chain is unknown, or a part would be empty.
+    """
+    chains = sorted({pair.chain for pair in pairs})
+    if unknown := [chain for chain in test_chains if chain not in chains]:
+        raise DatasetError(f"no chain {', '.join(unknown)} in the data, expected some of {', '.join(chains)}")
+    rng = np.random.default_rng(seed)
+    held: set[str] = set()
+    for chain in chains:
+        if chain in test_chains:
+            continue
+        subtrees = sorted({pair.subtree for pair in pairs if pair.chain == chain})
+        count = sum(pair.chain == chain for pair in pairs)
+        taken = 0
+        for index in rng.permutation(len(subtrees)):
+            # whole subtrees until the share is reached, but never all of a chain
+            size = sum(pair.subtree == subtrees[index] for pair in pairs)
+            if taken + size <= max(validation_share * count, 1) and size < count:
+                held.add(subtrees[index])
+                taken += size
+    test = [pair for pair in pairs if pair.chain in test_chains]
+    validation = [pair for pair in pairs if pair.subtree in held and pair.chain not in test_chains]
+    train = [pair for pair in pairs if pair.subtree not in held and pair.chain not in test_chains]
+    for name, part in (("training", train), ("validation", validation), ("test", test)):
+        if not part:
+            raise DatasetError(f"the {name} part of the split is empty ({len(pairs)} pairs in {len(chains)} chains)")
+    return PairSplit(train, validation, test)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledPair:
+    """Two files and whether the first imitates the second."""
+
+    imitation: Path
+    recording: Path
+    positive: bool
+
+
+def label_pairs(pairs: list[Pair], seed: int) -> list[LabelledPair]:
+    """Each positive pair, and one negative for it: the same imitation with another recording of the same part.
+
+    The negative is drawn once, uniformly from the recordings that this imitation does not imitate
+    (paper.md, section 4); an imitation is never paired with itself.
+
+    Raises:
+        DatasetError: fewer than two recordings.
+    """
+    rng = np.random.default_rng(seed)
+    recordings = sorted({pair.recording for pair in pairs})
+    right: dict[Path, set[Path]] = {}
+    for pair in pairs:
+        right.setdefault(pair.imitation, {pair.imitation}).add(pair.recording)
+    labelled = []
+    for pair in pairs:
+        others = [path for path in recordings if path not in right[pair.imitation]]
+        if not others:
+            raise DatasetError(f"no negative for {pair.imitation}: the part has only {len(recordings)} recordings")
+        labelled.append(LabelledPair(pair.imitation, pair.recording, True))
+        labelled.append(LabelledPair(pair.imitation, others[rng.integers(len(others))], False))
+    return labelled
+
+
+def split_collections(clips: list[Clip], held_out: tuple[str, ...]) -> tuple[list[Clip], list[Clip]]:
+    """Training and validation clips, whole collections held out.
+
+    Raises:
+        DatasetError: a collection is unknown, a part is empty, or a part lacks a label of the other.
+    """
+    collections = sorted({clip.collection for clip in clips})
+    if unknown := [name for name in held_out if name not in collections]:
+        raise DatasetError(f"no collection {', '.join(unknown)}, expected some of {', '.join(collections)}")
+    train = [clip for clip in clips if clip.collection not in held_out]
+    validation = [clip for clip in clips if clip.collection in held_out]
+    labels = {clip.label for clip in clips}
+    for name, part in (("training", train), ("validation", validation)):
+        if lacking := sorted(labels - {clip.label for clip in part}):
+            raise DatasetError(f"the {name} part has no clip of {', '.join(lacking)}")
+    return train, validation
