@@ -17,6 +17,8 @@ import numpy as np
 
 from iminet_viz.errors import AudioError
 
+# What we can tell to be whole. libsndfile reads more (AU, CAF, W64 ...), also where the end is missing.
+_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF"})
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc"})
 
 
@@ -52,32 +54,43 @@ def read_native(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     import soundfile
 
     path = Path(path)
-    if not path.exists():
-        raise AudioError(f"{path}: no such file")
-    if path.is_dir():
-        raise AudioError(f"{path}: is a folder, expected a sound file")
     try:
+        if not path.exists():
+            raise AudioError(f"{_show(path)}: no such file")
+        if path.is_dir():
+            raise AudioError(f"{_show(path)}: is a folder, expected a sound file")
         if path.stat().st_size == 0:
-            raise AudioError(f"{path}: the file is empty (0 bytes)")
-        with soundfile.SoundFile(path) as file:
+            raise AudioError(f"{_show(path)}: the file is empty (0 bytes)")
+        if missing := _missing_bytes(path):
+            raise AudioError(f"{_show(path)}: truncated ({missing})")
+        # bytes, because a name need not be UTF-8; Windows wants the name as text
+        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
+            if file.format not in _FORMATS:
+                raise AudioError(f"{_show(path)}: holds {file.format}, expected WAV, FLAC, OGG, MP3 or AIFF")
             declared = file.frames
             native_rate = file.samplerate
             channels = file.read(dtype="float32", always_2d=True)  # (samples, channels)
     except soundfile.LibsndfileError as error:
         reason = str(error.error_string).strip().rstrip(".")
-        raise AudioError(f"{path}: cannot be decoded as audio ({reason})") from None
+        if reason.startswith("File does not exist"):  # what libsndfile says of text named .mp3
+            reason = "Format not recognised"
+        raise AudioError(f"{_show(path)}: cannot be decoded as audio ({reason})") from None
     except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
+        raise AudioError(f"{_show(path)}: cannot be read ({error.strerror})") from None
     if len(channels) == 0:
-        raise AudioError(f"{path}: holds no samples (zero length)")
+        raise AudioError(f"{_show(path)}: holds no samples (zero length)")
     if 0 < declared < 2**62 and len(channels) < declared:
-        raise AudioError(f"{path}: truncated ({len(channels)} of {declared} samples could be decoded)")
-    missing = _missing_bytes(path)
-    if missing:
-        raise AudioError(f"{path}: truncated ({missing})")
-    if not np.isfinite(channels).all():
-        raise AudioError(f"{path}: holds NaN or infinite samples")
-    return channels.mean(axis=1, dtype=np.float32), native_rate
+        raise AudioError(f"{_show(path)}: truncated ({len(channels)} of {declared} samples could be decoded)")
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+        waveform = channels.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(waveform).all():
+        raise AudioError(f"{_show(path)}: holds NaN or infinite samples")
+    return waveform, native_rate
+
+
+def _show(path: Path) -> str:
+    """Write a path on one line, whatever characters it holds (an error is one line)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
 
 def _missing_bytes(path: Path) -> str:
@@ -86,26 +99,36 @@ def _missing_bytes(path: Path) -> str:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         magic = file.read(12)
-        if magic[:4] in (b"RIFF", b"RIFX", b"FORM"):
-            little = magic[:4] == b"RIFF"
+        if magic[:4] in (b"RIFF", b"RIFX", b"RF64", b"FORM"):
+            order = "<" if magic[:4] in (b"RIFF", b"RF64") else ">"
             wanted = b"SSND" if magic[:4] == b"FORM" else b"data"
+            length64 = 0
             while len(header := file.read(8)) == 8:
-                name, length = struct.unpack("<4sI" if little else ">4sI", header)
+                name, length = struct.unpack(f"{order}4sI", header)
+                start = file.tell()
+                if name == b"ds64":  # where RF64 keeps the lengths beyond 4 GB
+                    length64 = int.from_bytes(file.read(16)[8:], "little")
                 if name == wanted:
-                    # 0 and 2^32 - 1 mean "not known" in files written by a pipe
-                    here = size - file.tell()
-                    if 0 < length < 0xFFFFFFF0 and length > here:
-                        return f"its header promises {length} bytes of sound, {here} are there"
+                    promised = length64 if length == 0xFFFFFFFF else length
+                    if promised > size - start and not _is_unknown(promised):
+                        return f"its header promises {promised} bytes of sound, {size - start} are there"
                     return ""
-                file.seek(length + length % 2, os.SEEK_CUR)
+                file.seek(start + length + length % 2)
         elif magic[:4] == b"OggS":
             file.seek(max(0, size - 65_536))  # a page is at most 65,307 bytes
             tail = file.read()
-            last_page = tail.rfind(b"OggS")
-            # bit 2 of the header type marks the last page of a stream (RFC 3533, section 6)
-            if last_page < 0 or len(tail) < last_page + 6 or not tail[last_page + 5] & 4:
+            page = tail[tail.rfind(b"OggS") :]
+            # header of 27 bytes, table of segment lengths, segments (RFC 3533, section 6)
+            promised = 27 + page[26] + sum(page[27 : 27 + page[26]]) if len(page) > 26 else 27
+            # bit 2 of the header type marks the last page of a stream
+            if len(page) < promised or not page[5] & 4:
                 return "the Ogg stream has no last page"
     return ""
+
+
+def _is_unknown(length: int) -> bool:
+    """Tell whether a length is what programs write that cannot know it: FFmpeg, arecord and SoX into a pipe."""
+    return length >= 0xFFFFFFF0 or length in (0x7FFFFFFF, 0x80000000) or 0x7FFFEF00 < length <= 0x7FFFF000
 
 
 def save_audio(path: str | os.PathLike[str], waveform: np.ndarray, sample_rate: int) -> None:
@@ -119,28 +142,28 @@ def save_audio(path: str | os.PathLike[str], waveform: np.ndarray, sample_rate: 
     path = Path(path)
     waveform = np.asarray(waveform)
     if waveform.ndim != 1 or not len(waveform):
-        raise AudioError(f"{path}: a waveform of shape {waveform.shape} was given, expected (samples,)")
+        raise AudioError(f"{_show(path)}: a waveform of shape {waveform.shape} was given, expected (samples,)")
     if not np.isfinite(waveform).all():
-        raise AudioError(f"{path}: not written, the waveform holds NaN or infinite samples")
+        raise AudioError(f"{_show(path)}: not written, the waveform holds NaN or infinite samples")
     if np.abs(waveform).max() > 1:
-        raise AudioError(f"{path}: not written, the waveform clips (peak {np.abs(waveform).max():.3f} of 1)")
+        raise AudioError(f"{_show(path)}: not written, the waveform clips (peak {np.abs(waveform).max():.3f} of 1)")
     formats = {".wav": "WAV", ".flac": "FLAC"}
     if path.suffix.lower() not in formats:
-        raise AudioError(f"{path}: unknown suffix {path.suffix!r}, expected one of {', '.join(formats)}")
-    with atomic_path(path) as temporary:
-        try:
-            soundfile.write(
-                temporary, waveform, sample_rate, subtype="PCM_16", format=formats[path.suffix.lower()]
-            )
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise AudioError(f"{path}: cannot be written ({error})") from None
+        raise AudioError(f"{_show(path)}: unknown suffix {path.suffix!r}, expected one of {', '.join(formats)}")
+    try:
+        with atomic_path(path) as temporary:
+            soundfile.write(temporary, waveform, sample_rate, subtype="PCM_16", format=formats[path.suffix.lower()])
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{_show(path)}: cannot be written ({error.error_string})") from None
+    except OSError as error:
+        raise AudioError(f"{_show(path)}: cannot be written ({error.strerror})") from None
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and rename it there once the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -161,7 +184,7 @@ def find_audio(folder: str | os.PathLike[str]) -> list[Path]:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise AudioError(f"{root}: no such folder")
+        raise AudioError(f"{_show(root)}: no such folder")
     files = sorted(
         path
         for path in root.rglob("*")
@@ -170,7 +193,7 @@ def find_audio(folder: str | os.PathLike[str]) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
     if not files:
-        raise AudioError(f"{root}: holds no sound file ({', '.join(sorted(SUFFIXES))})")
+        raise AudioError(f"{_show(root)}: holds no sound file ({', '.join(sorted(SUFFIXES))})")
     return files
 
 

@@ -1,5 +1,6 @@
-"""Trained models as folders of tensors and JSON: ``weights.safetensors``, ``config.json``, ``metrics.json``, ``README.md``.
+"""Trained models as folders of tensors and JSON.
 
+A folder holds ``weights.safetensors``, ``config.json``, ``metrics.json`` and ``README.md``, the model card.
 Nothing is ever unpickled. Loading is strict: what does not fit exactly is refused with the folder and the key.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,7 +114,7 @@ def save_model(
         metrics: figures with n, chance and interval.
 
     Raises:
-        CheckpointError: a weight is not finite.
+        CheckpointError: a weight or a figure is not finite, or a value is none of JSON's.
     """
     from safetensors.torch import save_file
 
@@ -132,6 +134,11 @@ def save_model(
         "db_statistics": {role: dataclasses.asdict(value) for role, value in db_statistics.items()},
         **config,
     }
+    for name, value in (("config", content), ("metrics", metrics)):  # before anything is written
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder}: not written, {name}.json cannot hold this ({error})") from None
     with atomic_path(folder / "weights.safetensors") as path:
         save_file(weights, path, metadata=header)
     write_json(folder / "config.json", content)
@@ -160,7 +167,9 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> TrainedMode
     _check_frontends(folder, network, config["frontends"])
     try:
         statistics = {role: DbStatistics(**values) for role, values in config["db_statistics"].items()}
-        well_formed = set(statistics) == set(network.FRONTENDS) and all(s.std_db > 0 for s in statistics.values())
+        well_formed = set(statistics) == set(network.FRONTENDS) and all(
+            math.isfinite(s.mean_db) and math.isfinite(s.std_db) and s.std_db > 0 for s in statistics.values()
+        )
     except (TypeError, AttributeError):
         well_formed = False
     if not well_formed:
@@ -204,7 +213,9 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     for folder in (Path(name), SHIPPED / name):
         if (folder / "config.json").is_file():
             return folder
-    raise CheckpointError(f"no model {str(name)!r}, expected a folder with config.json or one of: {', '.join(shipped_models())}")
+    raise CheckpointError(
+        f"no model {str(name)!r}, expected a folder with config.json or one of: {', '.join(shipped_models())}"
+    )
 
 
 def shipped_models() -> list[str]:
@@ -218,19 +229,25 @@ def _name_of(folder: Path) -> str:
 
 
 def _build(kind: str, architecture: Mapping[str, Any], where: str) -> Model:
-    if kind not in MODELS:
+    if not isinstance(kind, str) or kind not in MODELS:
         raise CheckpointError(f"{where}: unknown kind {kind!r}, expected one of {', '.join(MODELS)}")
     cls = MODELS[kind]
     names = {field.name for field in dataclasses.fields(cls.CONFIG)}
+    if not isinstance(architecture, Mapping):
+        raise CheckpointError(f"{where}: architecture {architecture!r}, expected an object")
     if unknown := sorted(set(architecture) - names):
         raise CheckpointError(f"{where}: unknown architecture keys {', '.join(unknown)}")
-    return cls(cls.CONFIG(**architecture))  # type: ignore[arg-type]
+    try:
+        return cls(cls.CONFIG(**architecture))  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError) as error:  # a width of -1, a word for a number
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{where}: no network has the architecture {dict(architecture)} ({reason})") from None
 
 
 def _check_frontends(folder: Path, network: Model, stored: Mapping[str, Any]) -> None:
     try:
         read = {role: config_from_dict(values) for role, values in stored.items()}
-    except (FrontEndError, TypeError) as error:
+    except (FrontEndError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
     for role, config in network.FRONTENDS.items():
         if read.get(role) != config:
@@ -245,7 +262,11 @@ def _check_weights(path: Path, network: Model, weights: Mapping[str, Tensor]) ->
         raise CheckpointError(f"{path}: holds an unknown tensor {unknown[0]}")
     for key, value in weights.items():
         if value.shape != expected[key].shape:
-            raise CheckpointError(f"{path}: {key} has shape {tuple(value.shape)}, expected {tuple(expected[key].shape)}")
+            raise CheckpointError(
+                f"{path}: {key} has shape {tuple(value.shape)}, expected {tuple(expected[key].shape)}"
+            )
+        if value.dtype != expected[key].dtype:
+            raise CheckpointError(f"{path}: {key} is {value.dtype}, expected {expected[key].dtype}")
         if not torch.isfinite(value).all():
             raise CheckpointError(f"{path}: {key} holds NaN or infinite values")
 
@@ -270,6 +291,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: not JSON ({error})") from None
     if not isinstance(content, dict):

@@ -67,9 +67,13 @@ def evaluate_retrieval(
     scores = np.asarray(scores, np.float64)
     targets = np.asarray(targets)
     if scores.ndim != 2 or targets.shape != scores.shape[:1] or not len(scores):
-        raise ValueError(f"scores {scores.shape} and targets {targets.shape}, expected (queries, candidates), (queries,)")
+        raise ValueError(
+            f"scores {scores.shape} and targets {targets.shape}, expected (queries, candidates), (queries,)"
+        )
     if np.isnan(scores).any():
         raise ValueError("a score is NaN")
+    if not ((targets >= 0) & (targets < scores.shape[1])).all():
+        raise ValueError(f"a target is not a column of the {scores.shape[1]} candidates")
     if np.isneginf(scores[np.arange(len(scores)), targets]).any():
         raise ValueError("the target of a query does not take part as a candidate")
     above, tied = count_above(scores, targets)
@@ -138,7 +142,9 @@ def evaluate_classification(
         balanced_interval=bootstrap_interval(together, balanced, seed),
         chance=1 / len(classes),
         n=len(right),
-        recall={name: float(right[actual == index].mean()) for index, name in enumerate(classes) if (actual == index).any()},
+        recall={
+            name: float(right[actual == index].mean()) for index, name in enumerate(classes) if (actual == index).any()
+        },
     )
 
 

@@ -67,6 +67,8 @@ class Recipe:
     items_per_epoch: int = 0  # balanced draws per epoch; 0 = every clip once
     join: bool = False  # fill each window with several clips of one speaker
     equalizer_db: float = 0.0  # random smooth gain over the bands: hides the microphone
+    warp: float = 0.0  # random stretch of both axes by up to this share: hides the speaker and the tempo
+    floor_db: float = 80.0  # random floor between this and 80 dB below the maximum: hides the room's noise
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "held_out", tuple(self.held_out))
@@ -88,7 +90,9 @@ class Recipe:
         """Read a recipe; raises TrainingError for unknown keys."""
         names = {field.name for field in dataclasses.fields(Recipe)}
         if unknown := sorted(set(values) - names):
-            raise TrainingError(f"unknown keys in the recipe: {', '.join(unknown)}; legal are {', '.join(sorted(names))}")
+            raise TrainingError(
+                f"unknown keys in the recipe: {', '.join(unknown)}; legal are {', '.join(sorted(names))}"
+            )
         try:
             return Recipe(**values)
         except TypeError as error:
@@ -110,17 +114,19 @@ RECIPES = {
         held_out=("ktuberling",),
         items_per_epoch=2_800,
         join=True,
-        equalizer_db=10.0,
+        equalizer_db=20.0,
+        warp=0.2,
+        floor_db=30.0,
     ),
     "sound-tower": Recipe(
         model="sound-tower",
-        epochs=60,
-        batch_size=64,
+        epochs=40,
+        batch_size=32,
         optimizer="adam",
         learning_rate=1e-3,
         decay=0.0,
         weight_decay=1e-3,
-        patience=60,
+        patience=40,
         batch_norm=True,
         items_per_epoch=800,
     ),
@@ -297,7 +303,7 @@ class _Task(lightning.LightningModule):
         recipe = self.recipe
         dense = [p for name, p in self.network.named_parameters() if ".conv" not in name and ".blocks." not in name]
         other = [p for name, p in self.network.named_parameters() if ".conv" in name or ".blocks." in name]
-        groups = [{"params": dense, "weight_decay": recipe.weight_decay}, {"params": other}]
+        groups: list[dict[str, Any]] = [{"params": dense, "weight_decay": recipe.weight_decay}, {"params": other}]
         optimizer: torch.optim.Optimizer
         if recipe.optimizer == "adam":
             optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)
@@ -317,9 +323,8 @@ class ClassifierTask(_Task):
     def features(self, waveforms: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             x = self.frontend.decibels(waveforms.float())
-            if self.training and self.recipe.equalizer_db:
-                x = x + random_equalizer(len(x), x.shape[1], self.recipe.equalizer_db).to(x)
-                x = (x - x.amax(dim=(1, 2), keepdim=True)).clamp_min(-self.frontend.config.top_db)
+            if self.training:
+                x = augment(x, self.recipe, self.frontend.config.top_db)
             return standardize(x)[:, None].contiguous(memory_format=torch.channels_last)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
@@ -339,10 +344,26 @@ class ClassifierTask(_Task):
         return float(np.mean([right[targets == label].mean().item() for label in targets.unique()]))
 
 
-def random_equalizer(batch: int, bands: int, deviation_db: float) -> Tensor:
-    """Smooth random gain per clip, ``(batch, bands, 1)`` in dB: five random points, joined by straight lines."""
-    points = torch.randn(batch, 1, 5) * deviation_db / 2
-    return F.interpolate(points, size=bands, mode="linear", align_corners=True).transpose(1, 2)
+def augment(db: Tensor, recipe: Recipe, top_db: float) -> Tensor:
+    """Vary what tells one collection from another: microphone, speaker, tempo, noise floor.
+
+    Shape:
+        ``(batch, bands, frames)`` in dB below the maximum to the same.
+    """
+    batch, bands, _ = db.shape
+    if recipe.warp:
+        stretch = 1 + recipe.warp * (2 * torch.rand(batch, 2, device=db.device) - 1)  # (time, frequency)
+        theta = torch.diag_embed(F.pad(stretch, (0, 1)))[:, :2]  # (batch, 2, 3): scale both axes
+        theta[:, :, 2] = stretch - 1  # keep the first frame and the lowest band in place
+        grid = F.affine_grid(theta, [batch, 1, *db.shape[1:]], align_corners=False)
+        db = F.grid_sample(db[:, None] + top_db, grid, align_corners=False)[:, 0] - top_db
+    if recipe.equalizer_db:
+        # five random gains per clip, joined by straight lines over the bands
+        points = torch.randn(batch, 1, 5, device=db.device) * recipe.equalizer_db / 2
+        db = db + F.interpolate(points, size=bands, mode="linear", align_corners=True).transpose(1, 2)
+    db = db - db.amax(dim=(1, 2), keepdim=True)
+    floor = recipe.floor_db + (top_db - recipe.floor_db) * torch.rand(batch, 1, 1, device=db.device)
+    return torch.maximum(db, -floor)
 
 
 class PairTask(_Task):
@@ -577,7 +598,9 @@ def train_sound_tower(recipe: Recipe, data: Path, out: Path, **options: Any) -> 
         statistics = {"recording": measure_db([clip.path for clip in kept], config)}
         result = evaluate_classification(predicted[-1], actual[-1], classes)
         facts = {"name": dataset.NAME, "licence": dataset.LICENCE, "train_clips": len(kept), "test_fold": fold}
-        export(model / f"fold{fold}", network, statistics, recipe, facts, {"run": run, "test": dataclasses.asdict(result)})
+        export(
+            model / f"fold{fold}", network, statistics, recipe, facts, {"run": run, "test": dataclasses.asdict(result)}
+        )
     result = evaluate_classification(np.concatenate(predicted), np.concatenate(actual), classes)
     metrics = {"cross_validation": dataclasses.asdict(result), "folds": folds}
     if not recipe.held_out:
@@ -738,4 +761,12 @@ def evaluate_model(model: TrainedModel, data: Path) -> dict[str, Any]:
     return {"cross_validation": dataclasses.asdict(result)}
 
 
-__all__ = ["RECIPES", "LogMel", "Recipe", "evaluate_model", "train_language_tower", "train_sound_tower", "train_tl_iminet"]
+__all__ = [
+    "RECIPES",
+    "LogMel",
+    "Recipe",
+    "evaluate_model",
+    "train_language_tower",
+    "train_sound_tower",
+    "train_tl_iminet",
+]

@@ -29,8 +29,12 @@ def load(root: Path) -> list[Pair]:
         if not row["parent_file"] or row["flagged_bad_by_authors"] == "1":
             continue
         first = row
+        seen = set()
         while (parent := by_file.get(first["parent_file"])) is not None and parent["parent_file"]:
             first = parent
+            if first["file"] in seen:
+                raise DatasetError(f"{root}: {row['file']} goes back to a circle of imitations, {first['file']}")
+            seen.add(first["file"])
         if parent is None:
             raise DatasetError(f"{root}: the recording {first['parent_file']} that {first['file']} imitates is missing")
         pairs.append(

@@ -2,11 +2,12 @@
 
 ::
 
-    imitation (1, 39, 482)  conv1 48@6x6  34x477  pool 2x2  17x238    recording (1, 128, 128)  conv1 24@5x5  124x124  pool 2x4  62x31
-                            conv2 48@6x6  12x233  pool 2x2  6x116                              conv2 48@5x5  58x27    pool 2x4  29x6
-                            conv3 48@6x6  1x111   pool 1x2  1x55                               conv3 48@5x5  25x2
-                            2,640 features                                                     2,400 features
-                                              concatenate 5,040 -> fc1 108, ReLU -> fc2 1 -> logit
+    imitation      39 x 482                              recording      128 x 128
+    conv1 48@6x6   34 x 477   pool 2x2   17 x 238        conv1 24@5x5   124 x 124   pool 2x4   62 x 31
+    conv2 48@6x6   12 x 233   pool 2x2    6 x 116        conv2 48@5x5    58 x 27    pool 2x4   29 x 6
+    conv3 48@6x6    1 x 111   pool 1x2    1 x 55         conv3 48@5x5    25 x 2
+    2,640 features                                       2,400 features
+                 concatenate: 5,040 -> fc1: 108, ReLU -> fc2: 1 logit
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ class TLIminet(nn.Module):
 class ClassifierConfig:
     """What decides the shape of a pre-training classifier."""
 
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...]
     batch_norm: bool = False
 
     def __post_init__(self) -> None:
@@ -232,12 +233,12 @@ class LanguageTower(_Classifier):
     KIND = "language-tower"
     ROLE = "imitation"
     HIDDEN = 256
-    DROPOUT = 0.0
+    DROPOUT = 0.5  # the paper names none; without it the tower learns speakers by heart
     FRONTENDS: ClassVar[dict[str, FrontEndConfig]] = {"imitation": IMITATION}
 
 
 class SoundTower(_Classifier):
-    """Environmental sound classifier that pre-trains the recording tower (paper, section V-B; Salamon and Bello, 2017)."""
+    """Environmental sound classifier that pre-trains the recording tower (section V-B; Salamon and Bello, 2017)."""
 
     KIND = "sound-tower"
     ROLE = "recording"

@@ -1,0 +1,485 @@
+"""Command line: each verb parses, makes one library call and prints. Results on stdout, progress on stderr.
+
+Heavy imports stay inside the verbs, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from iminet_viz import __version__
+from iminet_viz.errors import IminetVizError
+
+FOLDER = click.Path(path_type=Path)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto (the GPU if there is one)."
+)
+force_option = click.option("--force", is_flag=True, help="Replace what is there.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="iminet-viz")
+def main() -> None:
+    """Look into and listen to networks that search sounds by vocal imitation.
+
+    Train IMINET's systems, find the inputs that excite their neurons, hear them, and browse them in a gallery.
+    """
+
+
+def run() -> None:
+    """Entry point: a user's mistake is one sentence and exit status 1; 2 for usage; a traceback only for our bug."""
+    try:
+        main(standalone_mode=False)
+    except IminetVizError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        click.echo(f"Error: {error.filename or 'the system'}: {error.strerror}", err=True)
+        sys.exit(1)
+
+
+# --- training and figures -------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("model", type=click.Choice(["language-tower", "sound-tower", "tl-iminet"]))
+@click.option("--data", type=FOLDER, required=True, help="Folder of speech-lid, esc10 or telephone-imitations.")
+@click.option("--test", type=FOLDER, help="language-tower: folder of voxforge-real, measured once at the end.")
+@click.option("--out", type=FOLDER, required=True, help="Run folder; the model appears in OUT/model.")
+@click.option("--recipe", type=FOLDER, help="JSON: a recipe, or a model's config.json, to train that again.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe; repeatable.")
+@click.option("--seed", type=int, help="Seed of every random draw (default: the recipe's).")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
+@device_option
+@force_option
+@json_option
+def train(
+    model: str,
+    data: Path,
+    test: Path | None,
+    out: Path,
+    recipe: Path | None,
+    changes: tuple[str, ...],
+    seed: int | None,
+    resume: bool,
+    device: str,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Train the language tower, the sound tower or TL-IMINET.
+
+    The built-in recipe of each model holds the paper's values; OUT/recipe.json keeps what was used. For a TL-IMINET
+    with pre-trained layers: --set pretrained_layers=3 --set imitation_from=language-tower --set
+    recording_from=sound-tower.
+    """
+    import shutil
+
+    from iminet_viz import training
+
+    values = _recipe_values(model, recipe, changes, seed)
+    if force and not resume and (out / "recipe.json").is_file():
+        for name in ("checkpoints", "logs", "model", "recipe.json", "all", *(f"fold{n}" for n in range(1, 6))):
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    settings = training.Recipe.from_dict(values)
+    options = {"device": _device(device), "resume": resume}
+    if settings.model == "language-tower":
+        metrics = training.train_language_tower(settings, data, test, out, **options)
+    elif settings.model == "sound-tower":
+        metrics = training.train_sound_tower(settings, data, out, **options)
+    else:
+        metrics = training.train_tl_iminet(settings, data, out, **options)
+    _print_metrics(metrics, as_json)
+    click.echo(f"Model in {out / 'model'}", err=True)
+
+
+def _recipe_values(model: str, recipe: Path | None, changes: tuple[str, ...], seed: int | None) -> dict[str, Any]:
+    """The built-in recipe or the given one, with changes."""
+    import dataclasses
+
+    from iminet_viz.checkpoint import read_json
+    from iminet_viz.errors import TrainingError
+    from iminet_viz.training import RECIPES
+
+    if recipe is None:
+        values = dataclasses.asdict(RECIPES[model])
+    else:
+        values = read_json(recipe)
+        values = dict(values.get("recipe", values))
+        if values.get("model") != model:
+            raise TrainingError(f"{recipe}: is a recipe for {values.get('model')!r}, not for {model}")
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {change}: expected KEY=VALUE")
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text  # a bare word
+    if seed is not None:
+        values["seed"] = seed
+    return values
+
+
+@main.command()
+@click.argument("model")
+@click.option("--data", type=FOLDER, required=True, help="Data set that the model's recipe splits, or its test set.")
+@device_option
+@json_option
+def evaluate(model: str, data: Path, device: str, as_json: bool) -> None:
+    """Compute the figures of MODEL's card again, from its weights and its recipe's split.
+
+    MODEL is a shipped name or a folder.
+    """
+    from iminet_viz.checkpoint import load_model
+    from iminet_viz.training import evaluate_model
+
+    _print_metrics(evaluate_model(load_model(model), data), as_json)
+
+
+@main.command()
+@json_option
+def models(as_json: bool) -> None:
+    """List the shipped models with their data and results."""
+    from iminet_viz.checkpoint import load_model, shipped_models
+
+    rows = []
+    for name in shipped_models():
+        model = load_model(name)
+        assert model.folder is not None
+        rows.append(
+            {
+                "name": name,
+                "kind": model.config["kind"],
+                "data": model.config["data"]["name"],
+                "licence": model.config["data"]["licence"],
+                "parameters": sum(p.numel() for p in model.network.parameters()),
+                "bytes": (model.folder / "weights.safetensors").stat().st_size,
+                "fingerprint": model.fingerprint,
+                "metrics": dict(model.metrics),
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(
+            f"{row['name']:<22} {row['parameters']:>9,} parameters  {row['bytes'] / 1e6:4.1f} MB"
+            f"  trained on {row['data']}"
+        )
+        for line in _metric_lines(row["metrics"]):
+            click.echo(f"    {line}")
+
+
+@main.command()
+@click.argument("model")
+@click.argument("folders", nargs=-1, required=True, type=FOLDER)
+@click.option("--out", type=FOLDER, help="File to write (default: reference.safetensors in the model's folder).")
+@device_option
+@force_option
+def reference(model: str, folders: tuple[Path, ...], out: Path | None, device: str, force: bool) -> None:
+    """Store the activations of MODEL's neurons on all recordings of FOLDERS; patterns are judged against them.
+
+    Only numbers and file names are stored, never sound.
+    """
+    from iminet_viz.audio import find_audio
+    from iminet_viz.checkpoint import load_model
+    from iminet_viz.errors import GalleryError
+    from iminet_viz.patterns import evidence
+
+    loaded = load_model(model, _device(device))
+    assert loaded.folder is not None
+    path = out or loaded.folder / evidence.FILE_NAME
+    if path.exists() and not force:
+        raise GalleryError(f"{path}: is there already; --force replaces it")
+    files = [
+        (f"{folder.resolve().name}/{file.relative_to(folder).as_posix()}", file)
+        for folder in folders
+        for file in find_audio(folder)
+    ]
+    failed: list[tuple[str, str]] = []
+    with _progress("clips") as report:
+        references = evidence.compute_references(loaded, files, lambda n, m: report("", n, m), failed)
+    evidence.save_references(path, references)
+    for _, reason in failed:
+        click.echo(f"left out: {reason}", err=True)
+    click.echo(f"{len(references.clips)} clips, {len(failed)} left out: {path}")
+
+
+# --- patterns -------------------------------------------------------------------------------------------------------
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of the engine, shared by the verbs that optimise."""
+    for option in (
+        click.option("--steps", type=click.IntRange(1), help="Most steps of gradient ascent  [default: 256]"),
+        click.option("--parameterization", type=click.Choice(["pixels", "fourier"]), help="[default: pixels]"),
+        click.option("--slope", type=float, help="Of the leaky ReLU while optimising  [default: 0.3]"),
+        click.option("--learning-rate", type=float, help="Of Adam  [default: 0.05]"),
+        click.option(
+            "--total-variation", type=float, help="Penalty on differences of neighbouring cells  [default: 0]"
+        ),
+        click.option("--l2", type=float, help="Penalty on squared values  [default: 0]"),
+        click.option("--jitter", type=int, help="Roll the input by up to so many frames at each step  [default: 0]"),
+        click.option("--unconstrained", is_flag=True, help="Also inputs that no sound can have."),
+    ):
+        command = option(command)
+    return command
+
+
+def _engine(values: dict[str, Any]) -> Any:
+    from iminet_viz.patterns.engine import EngineConfig
+
+    given = {key: value for key, value in values.items() if value is not None and key != "unconstrained"}
+    return EngineConfig(**given, reachable=not values["unconstrained"])
+
+
+@main.command()
+@click.argument("model")
+@click.argument("layer")
+@click.argument("neuron", type=int)
+@click.option("--unit", metavar="BAND,FRAME", help="One position of the feature map instead of its mean.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for pattern.png, sounds, arrays and pattern.json.")
+@seed_option
+@device_option
+@force_option
+@json_option
+@engine_options
+def maximize(
+    model: str,
+    layer: str,
+    neuron: int,
+    unit: str | None,
+    out: Path,
+    seed: int,
+    device: str,
+    force: bool,
+    as_json: bool,
+    **engine: Any,
+) -> None:
+    """Find an input that excites one neuron most, draw it and make it sound.
+
+    LAYER is imitation.conv1 ... recording.conv3, or fc1 (a pair of inputs).
+    """
+    from iminet_viz import gallery
+    from iminet_viz.checkpoint import load_model
+    from iminet_viz.errors import GalleryError
+    from iminet_viz.patterns import engine as engines
+    from iminet_viz.patterns import evidence, objectives
+    from iminet_viz.sonification import SonifySettings
+
+    if (out / "pattern.json").exists() and not force:
+        raise GalleryError(f"{out}: holds a pattern already; --force replaces it")
+    config = _engine(engine)
+    loaded = load_model(model, _device(device))
+    if unit:
+        try:
+            band, frame = (int(part) for part in unit.split(","))
+        except ValueError:
+            raise click.UsageError(f"--unit {unit}: expected BAND,FRAME, for example 3,50") from None
+        objective = objectives.unit(layer, neuron, (band, frame))
+    else:
+        objective = objectives.fc_unit(neuron) if layer == "fc1" else objectives.channel(layer, neuron)
+    with _progress("steps") as report:
+
+        def seen(step: int, values: Any, inputs: Any) -> None:
+            report(f"{float(values[0]):.3f}", step + 1, config.steps)
+
+        pattern = engines.maximize(loaded, objective, config, seed, seen)
+    stored = loaded.folder / evidence.FILE_NAME if loaded.folder else None
+    references = evidence.load_references(stored, loaded) if stored and stored.is_file() else None
+    entry = gallery.write_entry(out, pattern, loaded, SonifySettings(), references)
+    if as_json:
+        click.echo(json.dumps(entry, indent=2))
+        return
+    click.echo(f"{entry['objective']} of {entry['model']}: activation {entry['activation']:.3f} on the ReLU network")
+    if entry["reference"]:
+        real = entry["reference"]
+        click.echo(f"  largest on {real['clips']} real clips {real['max']:.3f}, percentile {real['percentile']:.1f}")
+    for role, side in entry["inputs"].items():
+        kept = side["activation_kept"]
+        share = f"{100 * kept:.0f} % of the activation kept" if kept is not None else "no activation to keep"
+        click.echo(
+            f"  {role} sound: {share}, log-mel error {side['log_mel_error_db']:.1f} dB, crest {side['crest_db']:.1f} dB"
+        )
+    click.echo(f"  {out}")
+
+
+@main.group()
+def gallery() -> None:
+    """Build and verify galleries of patterns."""
+
+
+@gallery.command("build")
+@click.option("--models", "names", multiple=True, help="Shipped name or folder; repeat, or several after one --models.")
+@click.argument("more", nargs=-1)
+@click.option("--neurons", type=click.IntRange(1), default=4, show_default=True, help="Per layer and model.")
+@click.option("--out", type=FOLDER, required=True, help="Folder to make; an interrupted build there is continued.")
+@click.option("--exemplars", type=FOLDER, help="Folder of recordings: shows those that excite each neuron most.")
+@click.option("--manifest", type=FOLDER, help="Build again what this manifest.json describes.")
+@seed_option
+@device_option
+@force_option
+@json_option
+@engine_options
+def gallery_build(
+    names: tuple[str, ...],
+    more: tuple[str, ...],
+    neurons: int,
+    out: Path,
+    exemplars: Path | None,
+    manifest: Path | None,
+    seed: int,
+    device: str,
+    force: bool,
+    as_json: bool,
+    **engine: Any,
+) -> None:
+    """Build the gallery of Figures 7, 8 and 9: pictures, sounds, evidence and one page.
+
+    Example: iminet-viz gallery build --models tl-iminet-conv123 tl-iminet-scratch --out DIR
+    """
+    from iminet_viz import gallery as galleries
+    from iminet_viz.checkpoint import read_json
+
+    if manifest is not None:
+        if names or more:
+            raise click.UsageError("--manifest names the models itself")
+        settings = galleries.GallerySettings.from_dict(read_json(manifest).get("settings", {}))
+    else:
+        if not names and not more:
+            raise click.UsageError("name at least one model: --models NAME [NAME ...]")
+        settings = galleries.GallerySettings((*names, *more), neurons, seed, _engine(engine))
+    with _progress("patterns") as report:
+        made = galleries.build(settings, out, exemplars, _device(device), force, report)
+    beaten = [entry["reference"]["exceeds"] for entry in made["entries"] if entry["reference"]]
+    if as_json:
+        figures = {
+            "entries": len(made["entries"]),
+            "failed": made["failed"],
+            "exceed_real": sum(beaten),
+            "of": len(beaten),
+        }
+        click.echo(json.dumps({**figures, "page": str(out / "index.html")}, indent=2))
+    else:
+        click.echo(
+            f"{len(made['entries'])} patterns; "
+            f"{sum(beaten)} of {len(beaten)} excite their neuron more than any real clip"
+        )
+        for failure in made["failed"]:
+            click.echo(f"failed: {failure['id']}: {failure['reason']}", err=True)
+        click.echo(f"Open {(out / 'index.html').resolve().as_uri()}")
+
+
+@gallery.command("verify")
+@click.argument("folder", type=FOLDER)
+@json_option
+def gallery_verify(folder: Path, as_json: bool) -> None:
+    """Check a gallery: hashes, activations computed anew, sounds decoded. Exit status 1 if anything is wrong."""
+    from iminet_viz.checkpoint import read_json
+    from iminet_viz.gallery import verify
+
+    faults = verify(folder)
+    count = len(read_json(folder / "manifest.json")["entries"])
+    if as_json:
+        click.echo(json.dumps({"entries": count, "faults": faults}, indent=2))
+    else:
+        for fault in faults:
+            click.echo(fault)
+        click.echo(f"{count} patterns, {len(faults)} faults")
+    if faults:
+        sys.exit(1)
+
+
+# --- shared ---------------------------------------------------------------------------------------------------------
+
+
+def _device(name: str) -> str:
+    import torch
+
+    from iminet_viz.errors import TrainingError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError):
+        raise TrainingError(f"device {name!r} is not available here") from None
+    return name
+
+
+class _progress:  # noqa: N801 (used as a function)
+    """A bar with the time left on stderr; call it with (what, done, all)."""
+
+    def __init__(self, unit: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(f"{unit}  {{task.description}}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self.task = self.bar.add_task("", total=None)
+
+    def __enter__(self) -> _progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.bar.update(self.task, description=what, completed=done, total=total)
+
+
+def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(metrics, indent=2))
+        return
+    for line in _metric_lines(metrics):
+        click.echo(line)
+
+
+def _metric_lines(metrics: dict[str, Any]) -> list[str]:
+    lines = []
+    for part, values in metrics.items():
+        if not isinstance(values, dict):
+            continue
+        if "mrr" in values:
+            low, high = values["interval"]
+            lines.append(
+                f"{part}: MRR {values['mrr']:.3f} [{low:.3f}, {high:.3f}], chance {values['chance']:.3f}, "
+                f"queries permuted {values['permuted_mrr']:.3f}, p {values['p']:.3f}, "
+                f"median rank {values['median_rank']:g}, n {values['n']}, {values['candidates']} candidates"
+            )
+        elif "accuracy" in values:
+            low, high = values["interval"]
+            balanced = values["balanced_interval"]
+            lines.append(
+                f"{part}: accuracy {values['accuracy']:.3f} [{low:.3f}, {high:.3f}], balanced "
+                f"{values['balanced_accuracy']:.3f} [{balanced[0]:.3f}, {balanced[1]:.3f}], "
+                f"chance {values['chance']:.3f}, n {values['n']}"
+            )
+    return lines

@@ -1,0 +1,625 @@
+"""Galleries of patterns: pictures, sounds, arrays and evidence in a folder that opens without a server.
+
+::
+
+    DIR/index.html                            the page; everything it shows is embedded or beside it
+    DIR/manifest.json                         all entries, figures, settings; written last
+    DIR/figures/figure7.png ...               the paper's layout
+    DIR/entries/MODEL/LAYER/NEURON/           pattern.png, {role}.flac, {role}.npy, pattern.json (written last)
+    DIR/exemplars/                            top real clips, only where a folder of recordings was given
+
+A build that was interrupted goes on where it stopped; the same settings give the same bytes on the same machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from iminet_viz.audio import atomic_path, crest_db, find_audio, fit_length, load_audio, read_native, save_audio
+from iminet_viz.checkpoint import DbStatistics, TrainedModel, load_model, read_json, write_json
+from iminet_viz.errors import AudioError, CheckpointError, GalleryError, IminetVizError
+from iminet_viz.frontends import LogMelConfig, config_from_dict, config_to_dict
+from iminet_viz.patterns import evidence, objectives
+from iminet_viz.patterns.engine import EngineConfig, Pattern, layer_values, maximize_many
+from iminet_viz.patterns.objectives import Objective, Term
+from iminet_viz.plotting import plot_pairs, plot_pattern, plot_spectrogram, plot_tower, save_figure
+from iminet_viz.sonification import SonifySettings, sonify
+
+FORMAT = 1
+TRACE_POINTS = 64
+
+Progress = Callable[[str, int, int], None]  # what is being made, entries done, entries in all
+
+
+@dataclasses.dataclass(frozen=True)
+class GallerySettings:
+    """All that decides a gallery besides the models' weights and the recordings."""
+
+    models: tuple[str, ...]
+    neurons: int = 4
+    seed: int = 0
+    engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
+    sound: SonifySettings = dataclasses.field(default_factory=SonifySettings)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> GallerySettings:
+        """Read the ``settings`` of a manifest.
+
+        Raises:
+            GalleryError: a key is unknown or missing.
+        """
+        try:
+            return GallerySettings(
+                models=tuple(values["models"]),
+                neurons=values["neurons"],
+                seed=values["seed"],
+                engine=EngineConfig(**values["engine"]),
+                sound=SonifySettings(**values["sound"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise GalleryError(f"the settings of the manifest do not fit this version ({error})") from None
+
+
+def build(
+    settings: GallerySettings,
+    out: Path,
+    exemplars: Path | None = None,
+    device: str = "cpu",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make the gallery of Figures 7, 8 and 9 for some models.
+
+    The first model's neurons are drawn at random (seeded) from those that respond to real clips at all; every other
+    model shows their twins, the neurons whose activations on the same clips correlate most.
+
+    Args:
+        settings: models, neurons per layer, seed, engine and sound.
+        out: folder to make; an interrupted build there is continued.
+        exemplars: folder of recordings; the clips that excite each neuron most are copied into the gallery, and
+            evidence is computed on this folder instead of the reference stored with the model.
+        device: where to optimise.
+        force: replace what is in ``out``.
+        progress: called after each entry.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        GalleryError: ``out`` holds a finished gallery or something else, or no model has a layer to show.
+    """
+    if not settings.models:
+        raise GalleryError("no model was given")
+    if settings.neurons < 1:
+        raise GalleryError(f"{settings.neurons} neurons per layer were asked for, expected at least 1")
+    models = [load_model(name, device) for name in settings.models]
+    _claim(out, force)
+    references = {model.name: _references(model, exemplars, out) for model in models}
+    chosen = choose_neurons(models, references, settings)
+    total = sum(len(neurons) for by_layer in chosen.values() for neurons in by_layer.values())
+
+    entries: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    patterns: dict[str, dict[str, list[Pattern]]] = {}
+    for model in models:
+        patterns[model.name] = {}
+        for layer, neurons in chosen[model.name].items():
+            made = _make_layer(
+                model,
+                layer,
+                neurons,
+                settings,
+                references[model.name],
+                out,
+                exemplars,
+                progress,
+                total,
+                entries,
+                failed,
+            )
+            patterns[model.name][layer] = made
+    figures = _draw_figures(patterns, out)
+    manifest = {
+        "format": FORMAT,
+        "title": f"What {' and '.join(settings.models)} listen for",
+        "command": "iminet-viz gallery build --models " + " ".join(settings.models) + f" --neurons {settings.neurons}",
+        "settings": dataclasses.asdict(settings),
+        "models": [{"name": model.name, "fingerprint": model.fingerprint} for model in models],
+        "reference": _describe(references[models[0].name], exemplars, models[0]),
+        "figures": figures,
+        "failed": failed,
+        "entries": entries,
+    }
+    write_json(out / "manifest.json", manifest)
+    _write_page(out, manifest)
+    shutil.rmtree(out / ".work", ignore_errors=True)
+    return manifest
+
+
+def choose_neurons(
+    models: Sequence[TrainedModel], references: Mapping[str, evidence.References | None], settings: GallerySettings
+) -> dict[str, dict[str, list[tuple[int, dict[str, Any] | None]]]]:
+    """Choose ``{model: {layer: [(neuron, twin)]}}``; a twin names the other model's entry and the correlation."""
+    first = models[0]
+    chosen: dict[str, dict[str, list[tuple[int, dict[str, Any] | None]]]] = {model.name: {} for model in models}
+    for place, layer in enumerate(first.network.layers):
+        channels = first.network.n_channels(layer)
+        alive = np.arange(channels)
+        activity = {m.name: _activity(references[m.name], layer) for m in models}
+        own = activity[first.name]
+        if own is not None and (own.max(axis=0) > 0).any():
+            alive = np.flatnonzero(own.max(axis=0) > 0)
+        rng = np.random.default_rng((settings.seed, place))
+        neurons = sorted(int(n) for n in rng.choice(alive, size=min(settings.neurons, len(alive)), replace=False))
+        own_pairs: list[tuple[int, dict[str, Any] | None]] = [(neuron, None) for neuron in neurons]
+        chosen[first.name][layer] = own_pairs
+        for other in models[1:]:
+            if layer not in other.network.layers:
+                continue
+            theirs = activity[other.name]
+            if own is None or theirs is None or len(own) != len(theirs):
+                chosen[other.name][layer] = [
+                    (neuron, None) for neuron in neurons if neuron < other.network.n_channels(layer)
+                ]
+                continue
+            twins, correlation = evidence.match_neurons(own, theirs)
+            pairs: list[tuple[int, dict[str, Any] | None]] = []
+            for index, neuron in enumerate(neurons):
+                value = round(float(correlation[neuron]), 4)
+                pairs.append((int(twins[neuron]), {"id": f"{first.name}/{layer}/{neuron}", "correlation": value}))
+                if other is models[1]:
+                    twin = {"id": f"{other.name}/{layer}/{int(twins[neuron])}", "correlation": value}
+                    own_pairs[index] = (neuron, twin)
+            chosen[other.name][layer] = pairs
+    return chosen
+
+
+def write_entry(
+    folder: Path,
+    pattern: Pattern,
+    model: TrainedModel,
+    sound: SonifySettings,
+    references: evidence.References | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write a pattern's picture, sounds, arrays and, last, ``pattern.json``.
+
+    Returns:
+        The entry as written.
+    """
+    picture = folder / "pattern.png"
+    save_figure(picture, plot_pattern(pattern))
+    sides: dict[str, Any] = {}
+    heard: dict[str, np.ndarray] = {}
+    for role, values in pattern.inputs.items():
+        with atomic_path(folder / f"{role}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, values.astype(np.float16), allow_pickle=False)
+        config, level = pattern.frontends[role], pattern.db_statistics[role]
+        if not isinstance(config, LogMelConfig):
+            raise GalleryError(f"{pattern.objective}: only log-mel inputs can be made to sound")
+        made = sonify(values, config, level.mean_db, level.std_db, sound, pattern.seed)
+        save_audio(folder / f"{role}.flac", made.waveform, made.sample_rate)
+        with torch.no_grad():
+            back = model.frontends[role](torch.from_numpy(made.waveform)[None].to(model.device))
+        heard[role] = back[0, 0].cpu().numpy()
+        sides[role] = {
+            "array": f"{role}.npy",
+            "sound": f"{role}.flac",
+            "bands": config.shape[0],
+            "frames": config.shape[1],
+            "duration_s": round(config.duration_s, 4),
+            "sample_rate": made.sample_rate,
+            "mean_db": level.mean_db,
+            "std_db": level.std_db,
+            "crest_db": made.crest_db,
+            "log_mel_error_db": made.log_mel_error_db,
+            "buzz_db": made.buzz_db,
+            "gain": made.gain,
+        }
+    # E4: the sounds of all sides together, back through the front ends
+    activation = activation_of(model, pattern.objective, heard)
+    for side in sides.values():
+        side["activation"] = activation
+        side["activation_kept"] = activation / pattern.activation if pattern.activation > 0 else None
+    trace = pattern.trace[np.linspace(0, len(pattern.trace) - 1, min(len(pattern.trace), TRACE_POINTS)).astype(int)]
+    term = pattern.objective.terms[0]
+    simple = len(pattern.objective.terms) == 1 and term.direction is None
+    kind = "fc_unit" if term.layer == "fc1" else "unit" if term.position else "channel"
+    entry = {
+        "id": f"{pattern.model}/{pattern.layer}/{pattern.neuron}",
+        "model": pattern.model,
+        "fingerprint": pattern.fingerprint,
+        "layer": pattern.layer,
+        "neuron": pattern.neuron,
+        "kind": kind if simple else "sum" if term.direction is None else "direction",
+        "objective": str(pattern.objective),
+        "terms": [dataclasses.asdict(part) for part in pattern.objective.terms],
+        "seed": pattern.seed,
+        "engine": dataclasses.asdict(pattern.config),
+        "activation": pattern.activation,
+        "activation_leaky": pattern.activation_leaky,
+        "relu_transfer": pattern.relu_transfer,
+        "alive": pattern.alive,
+        "converged": pattern.converged,
+        "steps": len(pattern.trace),
+        "trace": [round(float(value), 5) for value in trace],
+        "reference": evidence.compare_with_real(pattern, references) if references else None,
+        "frontends": {role: config_to_dict(config) for role, config in pattern.frontends.items()},
+        "inputs": sides,
+        "picture": picture.name,
+        "picture_size": list(_png_size(picture)),
+        **(extra or {}),
+    }
+    names = [picture.name, *(side[key] for side in sides.values() for key in ("array", "sound"))]
+    entry["files"] = {name: _hash(folder / name) for name in names}
+    write_json(folder / "pattern.json", entry)
+    return entry
+
+
+def read_pattern(folder: Path) -> Pattern:
+    """Read a pattern back from its entry.
+
+    Raises:
+        GalleryError: a file is missing or damaged.
+    """
+    try:
+        entry = read_json(folder / "pattern.json")
+        terms = tuple(
+            Term(
+                term["layer"],
+                term["channel"],
+                tuple(term["position"]) if term["position"] else None,
+                tuple(term["direction"]) if term["direction"] else None,
+                term["weight"],
+            )
+            for term in entry["terms"]
+        )
+        inputs = {
+            role: np.load(folder / side["array"], allow_pickle=False).astype(np.float32)
+            for role, side in entry["inputs"].items()
+        }
+        frontends = {role: config_from_dict(values) for role, values in entry["frontends"].items()}
+        for role, values in inputs.items():
+            if values.shape != frontends[role].shape or not np.isfinite(values).all():
+                raise GalleryError(f"{folder}: {role}.npy is not a finite array of {frontends[role].shape}")
+        return Pattern(
+            model=entry["model"],
+            fingerprint=entry["fingerprint"],
+            objective=Objective(terms),
+            seed=entry["seed"],
+            inputs=inputs,
+            frontends=frontends,
+            db_statistics={
+                role: DbStatistics(side["mean_db"], side["std_db"]) for role, side in entry["inputs"].items()
+            },
+            config=EngineConfig(**entry["engine"]),
+            activation=entry["activation"],
+            activation_leaky=entry["activation_leaky"],
+            alive=entry["alive"],
+            trace=np.asarray(entry["trace"], np.float32),
+            converged=entry["converged"],
+        )
+    except (KeyError, TypeError, ValueError, OSError, IminetVizError) as error:
+        raise GalleryError(f"{folder}: not a whole entry ({error})") from None
+
+
+@torch.no_grad()
+def activation_of(model: TrainedModel, objective: Objective, inputs: Mapping[str, np.ndarray]) -> float:
+    """Activation of an objective on the model's own ReLU network; inputs ``{role: (bands, frames)}``."""
+    tensors = {role: torch.from_numpy(values)[None].to(model.device) for role, values in inputs.items()}
+    values = layer_values(model.network, [objective], tensors)
+    return float(objective({layer: value[0] for layer, value in values.items()}))
+
+
+def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> list[str]:
+    """Check a gallery: every file's hash, every activation computed anew, every sound decoded, the page's data.
+
+    Args:
+        folder: of ``manifest.json``.
+        models: to use instead of the shipped ones, by name.
+
+    Returns:
+        One sentence for each fault; an empty list means that the gallery is whole.
+
+    Raises:
+        GalleryError: there is no manifest to check.
+    """
+    try:
+        manifest = read_json(folder / "manifest.json")
+        entries, listed = manifest["entries"], manifest["models"]
+        fingerprints = {item["name"]: item["fingerprint"] for item in listed}
+        figures = manifest["figures"]
+    except (CheckpointError, KeyError, TypeError) as error:
+        raise GalleryError(f"{folder}: no gallery to verify ({error})") from None
+    faults: list[str] = []
+    if manifest.get("format") != FORMAT:
+        faults.append(f"manifest.json: format {manifest.get('format')!r}, this version reads {FORMAT}")
+    loaded: dict[str, TrainedModel] = {}
+    for name, fingerprint in fingerprints.items():
+        try:
+            loaded[name] = models[name] if models else load_model(name)
+        except (CheckpointError, KeyError) as error:
+            faults.append(f"model {name}: {error}")
+            continue
+        if loaded[name].fingerprint != fingerprint:
+            faults.append(f"model {name}: its weights are not those that the gallery was made with")
+            del loaded[name]
+    expected = {"manifest.json", "index.html"}
+    for figure in figures:
+        expected.add(figure["file"])
+        faults += _check_file(folder, figure["file"], figure["sha256"])
+    for entry in entries:
+        home = folder / entry["folder"]
+        if not home.resolve().is_relative_to(folder.resolve()):
+            faults.append(f"{entry['id']}: its folder {entry['folder']} is outside the gallery")
+            continue
+        expected.add(f"{entry['folder']}/pattern.json")
+        expected.update(f"{entry['folder']}/{name}" for name in entry["files"])
+        before = len(faults)
+        for name, digest in entry["files"].items():
+            faults += _check_file(folder, f"{entry['folder']}/{name}", digest)
+        if len(faults) == before:
+            faults += _check_entry(home, entry, loaded.get(entry["model"]))
+        for clip in (entry["reference"] or {}).get("top", ()):
+            expected.update(clip[key] for key in ("sound", "picture") if clip.get(key))
+            for pair in ("sounds", "pictures"):
+                expected.update(name for name in clip.get(pair, ()) if name)
+    faults += [
+        f"{name}: is missing"
+        for name in sorted(expected)
+        if not (folder / name).is_file() and not any(f.startswith(name) for f in faults)
+    ]
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    faults += [
+        f"{name}: is not in the manifest"
+        for name in sorted(present - expected - {"README.md"})
+        if not name.startswith("comparison/")
+    ]
+    page = folder / "index.html"
+    if page.is_file() and _page(manifest) != page.read_text(encoding="utf-8"):
+        faults.append("index.html: does not show this manifest")
+    return faults
+
+
+def _check_entry(home: Path, entry: Mapping[str, Any], model: TrainedModel | None) -> list[str]:
+    where = entry["id"]
+    try:
+        stored = read_json(home / "pattern.json")
+        pattern = read_pattern(home)
+    except IminetVizError as error:
+        return [f"{where}: {error}"]
+    faults = []
+    if {**stored, "folder": entry["folder"]} != entry:
+        faults.append(f"{where}: pattern.json and manifest.json differ")
+    for role, side in entry["inputs"].items():
+        try:
+            waveform, rate = read_native(home / side["sound"])
+        except AudioError as error:
+            faults.append(f"{where}: {error}")
+            continue
+        config = pattern.frontends[role]
+        if rate != config.sample_rate or len(waveform) != config.n_samples:
+            faults.append(
+                f"{where}: {side['sound']} has {len(waveform)} samples at {rate} Hz, expected {config.n_samples}"
+            )
+        elif abs(crest_db(waveform) - side["crest_db"]) > 0.1:
+            faults.append(f"{where}: {side['sound']} has crest {crest_db(waveform):.1f} dB, not {side['crest_db']:.1f}")
+    if model is not None:
+        # another processor may round differently: one part in a thousand
+        again = activation_of(model, pattern.objective, pattern.inputs)
+        if not np.isclose(again, entry["activation"], rtol=1e-3, atol=1e-5):
+            faults.append(f"{where}: its activation is {again:.5f}, the manifest says {entry['activation']:.5f}")
+    return faults
+
+
+def _check_file(folder: Path, name: str, digest: str) -> list[str]:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return [f"{name}: lies outside the gallery"]
+    if not path.is_file():
+        return [f"{name}: is missing"]
+    return [] if _hash(path) == digest else [f"{name}: its content has changed"]
+
+
+def _claim(out: Path, force: bool) -> None:
+    """Make the folder ours, or refuse: a finished gallery and strangers' files are only replaced on request."""
+    marker = out / ".work"
+    if out.exists() and not out.is_dir():
+        raise GalleryError(f"{out}: is a file, expected a folder")
+    if out.is_dir() and any(out.iterdir()) and not marker.is_dir():
+        if not force:
+            raise GalleryError(f"{out}: is not empty; --force replaces the gallery in it")
+        if not (out / "manifest.json").is_file():
+            raise GalleryError(f"{out}: holds something that is no gallery, it is left alone")
+        for name in ("entries", "figures", "exemplars"):
+            shutil.rmtree(out / name, ignore_errors=True)
+        for name in ("manifest.json", "index.html"):
+            (out / name).unlink(missing_ok=True)
+    marker.mkdir(parents=True, exist_ok=True)
+
+
+def _references(model: TrainedModel, exemplars: Path | None, out: Path) -> evidence.References | None:
+    """Reference activations of a model: on the exemplars (kept while a build is going on), or those stored with it."""
+    if exemplars is None:
+        stored = (model.folder or Path()) / evidence.FILE_NAME
+        return evidence.load_references(stored, model) if stored.is_file() else None
+    files = [(str(path.relative_to(exemplars)), path) for path in find_audio(exemplars)]
+    kept = out / ".work" / f"{model.fingerprint}.safetensors"
+    if kept.is_file():
+        references = evidence.load_references(kept, model)
+        if set(references.clips) <= {name for name, _ in files}:
+            return references
+    failed: list[tuple[str, str]] = []
+    references = evidence.compute_references(model, files, failed=failed)
+    evidence.save_references(kept, references)
+    return references
+
+
+def _activity(references: evidence.References | None, layer: str) -> np.ndarray | None:
+    """Activations ``(clips, channels)`` that neurons are matched by; for fc1 those of some pairs of clips."""
+    if references is None:
+        return None
+    if layer != "fc1":
+        return references.values.get(layer)
+    if "query" not in references.values:
+        return None
+    query, candidate = references.values["query"], references.values["candidate"]
+    # each clip with itself and the next three: always the same pairs, whatever the model
+    return np.concatenate([np.maximum(query + np.roll(candidate, shift, axis=0), 0) for shift in range(4)])
+
+
+def _describe(
+    references: evidence.References | None, exemplars: Path | None, model: TrainedModel
+) -> dict[str, Any] | None:
+    if references is None:
+        return None
+    folders = sorted({name.split("/")[0] for name in references.clips if "/" in name})
+    source = exemplars.name if exemplars else ", ".join(folders) or model.name
+    return {"clips": len(references.clips), "source": source}
+
+
+def _make_layer(
+    model: TrainedModel,
+    layer: str,
+    neurons: Sequence[tuple[int, dict[str, Any] | None]],
+    settings: GallerySettings,
+    references: evidence.References | None,
+    out: Path,
+    exemplars: Path | None,
+    progress: Progress | None,
+    total: int,
+    entries: list[dict[str, Any]],
+    failed: list[dict[str, str]],
+) -> list[Pattern]:
+    """Make all entries of a layer that are not there yet, and return all its patterns."""
+    make = objectives.fc_unit if layer == "fc1" else lambda index: objectives.channel(layer, index)
+    places = {neuron: f"entries/{model.name}/{layer}/{neuron}" for neuron, _ in neurons}
+    key = _key(model, settings, references)
+    missing = [neuron for neuron, _ in neurons if _finished(out / places[neuron], key) is None]
+    fresh: dict[int, Pattern] = {}
+    if missing:
+        made = maximize_many(model, [make(neuron) for neuron in missing], settings.engine, settings.seed)
+        fresh = dict(zip(missing, made, strict=True))
+    patterns = []
+    for neuron, twin in neurons:
+        folder = out / places[neuron]
+        entry = _finished(folder, key)
+        try:
+            if entry is None:
+                entry = write_entry(
+                    folder, fresh[neuron], model, settings.sound, references, {"twin": twin, "key": key}
+                )
+                if exemplars and entry["reference"]:
+                    _copy_exemplars(entry["reference"]["top"], model, exemplars, out)
+                    write_json(folder / "pattern.json", entry)
+            patterns.append(fresh.get(neuron) or read_pattern(folder))
+            entries.append({**entry, "folder": places[neuron]})
+        except IminetVizError as error:
+            failed.append({"id": f"{model.name}/{layer}/{neuron}", "reason": str(error)})
+        if progress:
+            progress(f"{model.name} {layer}", len(entries) + len(failed), total)
+    return patterns
+
+
+def _key(model: TrainedModel, settings: GallerySettings, references: evidence.References | None) -> str:
+    """What an entry depends on; an entry of another key is made anew."""
+    facts = {
+        "format": FORMAT,
+        "fingerprint": model.fingerprint,
+        "seed": settings.seed,
+        "engine": dataclasses.asdict(settings.engine),
+        "sound": dataclasses.asdict(settings.sound),
+        "clips": references.clips if references else None,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _finished(folder: Path, key: str) -> dict[str, Any] | None:
+    path = folder / "pattern.json"
+    if not path.is_file():
+        return None
+    entry = read_json(path)
+    return entry if entry.get("key") == key else None
+
+
+def _copy_exemplars(top: list[dict[str, Any]], model: TrainedModel, exemplars: Path, out: Path) -> None:
+    """Put what the tower hears of each top clip into the gallery, with its picture; names go into ``top``."""
+    for clip in top:
+        if "clip" in clip:
+            clip["sound"], clip["picture"] = _copy_exemplar(clip["clip"], clip["role"], model, exemplars, out)
+        else:
+            made = [_copy_exemplar(clip[role], role, model, exemplars, out) for role in ("imitation", "recording")]
+            clip["sounds"], clip["pictures"] = [sound for sound, _ in made], [picture for _, picture in made]
+
+
+def _copy_exemplar(name: str, role: str, model: TrainedModel, exemplars: Path, out: Path) -> tuple[str, str]:
+    config = model.frontends[role].config
+    stem = f"exemplars/{hashlib.sha256(f'{role}/{name}'.encode()).hexdigest()[:16]}"
+    if not (out / f"{stem}.png").is_file():
+        waveform = fit_length(load_audio(exemplars / name, config.sample_rate), config.n_samples)
+        peak = float(np.abs(waveform).max())
+        save_audio(out / f"{stem}.flac", waveform / max(peak, 1.0), config.sample_rate)
+        with torch.no_grad():
+            values = model.frontends[role](torch.from_numpy(waveform)[None].to(model.device))[0, 0]
+        save_figure(out / f"{stem}.png", plot_spectrogram(values.cpu().numpy(), config, Path(name).name))
+    return f"{stem}.flac", f"{stem}.png"
+
+
+def _draw_figures(patterns: Mapping[str, Mapping[str, Sequence[Pattern]]], out: Path) -> list[dict[str, Any]]:
+    """Draw the paper's layout for the towers and pairs that all models have."""
+    figures = []
+    for number, role in ((7, "imitation"), (8, "recording")):
+        columns = {
+            name: {layer: found for layer, found in by_layer.items() if layer.startswith(f"{role}.")}
+            for name, by_layer in patterns.items()
+        }
+        columns = {name: by_layer for name, by_layer in columns.items() if by_layer}
+        if columns and all(all(by_layer.values()) for by_layer in columns.values()):
+            caption = (
+                f"Inputs that excite four neurons of each layer of the {role} tower most (the paper's Figure {number})"
+            )
+            figures.append((number, caption, plot_tower(columns, role, caption)))
+    pairs = {name: by_layer["fc1"] for name, by_layer in patterns.items() if by_layer.get("fc1")}
+    if pairs and all(len(p.inputs) == 2 for found in pairs.values() for p in found):
+        caption = "Pairs of inputs that together excite an fc1 unit most (the paper's Figure 9)"
+        figures.append((9, caption, plot_pairs(pairs, caption)))
+    described = []
+    for number, caption, figure in figures:
+        name = f"figures/figure{number}.png"
+        save_figure(out / name, figure, dpi=100)
+        width, height = _png_size(out / name)
+        described.append(
+            {"file": name, "caption": caption, "width": width, "height": height, "sha256": _hash(out / name)}
+        )
+    return described
+
+
+def _write_page(out: Path, manifest: Mapping[str, Any]) -> None:
+    with atomic_path(out / "index.html") as temporary:
+        temporary.write_text(_page(manifest), encoding="utf-8")
+
+
+def _page(manifest: Mapping[str, Any]) -> str:
+    """The page with the manifest embedded; ``<`` is escaped, so no name in it can end the script element."""
+    template = package_files("iminet_viz").joinpath("gallery_page.html").read_text(encoding="utf-8")
+    data = json.dumps(manifest, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+    return template.replace("__MANIFEST__", data)
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    header = path.read_bytes()[16:24]  # width and height in the IHDR chunk
+    return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""Activation maximisation: objectives, parameterisations, the engine, and what a pattern proves."""

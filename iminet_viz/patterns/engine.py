@@ -1,0 +1,388 @@
+"""Activation maximisation: gradient ascent on the input, the weights fixed (paper, section VII; Erhan et al., 2009).
+
+One loop serves a single neuron and a whole layer: each pattern has its own random start, its own optimiser state and
+its own stop, so it depends neither on the batch nor on its place in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iminet_viz.checkpoint import DbStatistics, TrainedModel
+from iminet_viz.errors import PatternError
+from iminet_viz.frontends import FrontEndConfig, standardize
+from iminet_viz.models import Model
+from iminet_viz.patterns.leaky import leaky
+from iminet_viz.patterns.objectives import Objective
+from iminet_viz.patterns.parameterizations import PARAMETERIZATIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineConfig:
+    """How patterns are optimised. Penalties are in units of the objective, per cell of the input."""
+
+    steps: int = 256
+    learning_rate: float = 0.05  # Adam, on parameters of deviation 1
+    slope: float = 0.3  # of the leaky ReLU during the optimisation (paper, section VII)
+    parameterization: str = "pixels"
+    reachable: bool = True  # only what the front end can emit: mean 0, deviation 1, at most top_db of range
+    total_variation: float = 0.0
+    l2: float = 0.0
+    jitter: int = 0  # frames: the input is rolled in time by up to so many at each step
+    precision: str = "auto"  # "bf16", "32", or bf16 where the processor has it; what is reported is always float32
+    tolerance: float = 1e-3  # a pattern is done when ``patience`` steps raise it by less than this share
+    patience: int = 32
+
+    def __post_init__(self) -> None:
+        if self.parameterization not in PARAMETERIZATIONS:
+            raise PatternError(
+                f"parameterization {self.parameterization!r}, expected one of {', '.join(PARAMETERIZATIONS)}"
+            )
+        for name, smallest in (("steps", 1), ("patience", 1), ("jitter", 0), ("l2", 0), ("total_variation", 0)):
+            if getattr(self, name) < smallest:
+                raise PatternError(f"{name} {getattr(self, name)}, expected at least {smallest}")
+        if self.precision not in ("auto", "bf16", "32"):
+            raise PatternError(f"precision {self.precision!r}, expected auto, bf16 or 32")
+        if not self.learning_rate > 0:
+            raise PatternError(f"learning_rate {self.learning_rate}, expected more than 0")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pattern:
+    """An input that excites a neuron, with all that is needed to draw it, hear it and check it.
+
+    ``inputs`` holds one array for a tower's neuron, two for an fc1 unit: ``{role: (bands, frames)}``, float32 in
+    standard deviations of the clip, rounded to float16 so that the stored array is the array that was measured.
+    """
+
+    model: str
+    fingerprint: str
+    objective: Objective
+    seed: int
+    inputs: Mapping[str, np.ndarray]
+    frontends: Mapping[str, FrontEndConfig]
+    db_statistics: Mapping[str, DbStatistics]  # of this pattern: standardised values * std_db + mean_db is dB
+    config: EngineConfig
+    activation: float  # on the original ReLU network
+    activation_leaky: float
+    alive: float  # share of the map's positions above 0 on the original ReLU network
+    trace: np.ndarray  # (steps,) the objective at each step on the leaky network
+    converged: bool
+
+    @property
+    def layer(self) -> str:
+        """Layer of the first term."""
+        return self.objective.terms[0].layer
+
+    @property
+    def neuron(self) -> int:
+        """Neuron of the first term."""
+        return self.objective.terms[0].channel
+
+    @property
+    def relu_transfer(self) -> float | None:
+        """Activation on the ReLU network per activation on the leaky one; None where the latter is not positive."""
+        return self.activation / self.activation_leaky if self.activation_leaky > 0 else None
+
+
+Report = Callable[[int, Tensor, Mapping[str, Tensor]], bool | None]
+
+
+def maximize(
+    model: TrainedModel,
+    objective: Objective,
+    config: EngineConfig | None = None,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Pattern:
+    """Optimise one pattern; see :func:`maximize_many`."""
+    return maximize_many(model, [objective], config, seed, report)[0]
+
+
+def maximize_many(
+    model: TrainedModel,
+    objectives: Sequence[Objective],
+    config: EngineConfig | None = None,
+    seed: int = 0,
+    report: Report | None = None,
+) -> list[Pattern]:
+    """Optimise one pattern for each objective, as one batch.
+
+    Args:
+        model: its network is in evaluation mode and stays as it is.
+        objectives: all on the same inputs (one tower, or both); ``unit`` objectives apart from the others.
+        config: steps, penalties, parameterisation.
+        seed: each pattern's start depends on (seed, objective) alone.
+        report: called after each step with the step, the values ``(batch,)`` and the inputs; True stops the loop.
+
+    Returns:
+        The patterns, in the order of the objectives.
+
+    Raises:
+        PatternError: an objective does not fit the network or the batch, or a value stops being finite.
+    """
+    config = _resolve_precision(config or EngineConfig(), model.device)
+    network = model.network
+    if not objectives:
+        raise PatternError("no objective was given")
+    for objective in objectives:
+        objective.check(network)
+    roles = objectives[0].roles(network)
+    if any(objective.roles(network) != roles for objective in objectives):
+        raise PatternError("the objectives of one batch must have the same inputs")
+    crops = [_field_of(network, objective) for objective in objectives]
+    if any(crop is None for crop in crops) != all(crop is None for crop in crops):
+        raise PatternError("unit objectives and others cannot share a batch")
+    sizes = {crop[1] for crop in crops if crop is not None}
+    if len(sizes) > 1:
+        raise PatternError("unit objectives of one batch must be in the same layer")
+    shapes = {role: (sizes.pop() if crops[0] else model.frontends[role].config.shape) for role in roles}
+    local = [_without_positions(objective) if crops[0] else objective for objective in objectives]
+
+    was_training = network.training
+    wanted_gradients = [p for p in network.parameters() if p.requires_grad]
+    network.eval()  # with batch statistics the patterns of a batch would leak into each other
+    network.requires_grad_(False)  # the weights are fixed: no gradient for them, a third less work
+    try:
+        with leaky(network, config.slope):
+            images, traces, converged = _ascend(model, local, shapes, config, seed, report, bool(crops[0]))
+        inputs = {role: _paste(model, role, image, crops) for role, image in images.items()}
+        # The array that is stored is the array that is measured.
+        inputs = {role: image.half().float() for role, image in inputs.items()}
+        with torch.no_grad():
+            relu_values = layer_values(network, objectives, inputs)
+            with leaky(network, config.slope):
+                leaky_values = layer_values(network, objectives, inputs)
+    finally:
+        network.train(was_training)
+        for parameter in wanted_gradients:
+            parameter.requires_grad_()
+
+    patterns = []
+    for index, objective in enumerate(objectives):
+        own = {role: image[index].cpu().numpy() for role, image in inputs.items()}
+        relu_own = {layer: value[index] for layer, value in relu_values.items()}
+        leaky_own = {layer: value[index] for layer, value in leaky_values.items()}
+        patterns.append(
+            Pattern(
+                model=model.name,
+                fingerprint=model.fingerprint,
+                objective=objective,
+                seed=seed,
+                inputs=own,
+                frontends={role: model.frontends[role].config for role in roles},
+                db_statistics={role: level_of(own[role], model, role) for role in roles},
+                config=config,
+                activation=float(objective(relu_own)),
+                activation_leaky=float(objective(leaky_own)),
+                alive=_alive_share(objective, relu_own),
+                trace=traces[index],
+                converged=converged[index],
+            )
+        )
+    return patterns
+
+
+def level_of(values: np.ndarray, model: TrainedModel, role: str) -> DbStatistics:
+    """Give a standardised input a level: the training clips' deviation, or less where it would pass ``top_db``."""
+    statistics = model.db_statistics[role]
+    span = float(values.max() - values.min())
+    top_db = model.frontends[role].config.top_db
+    return DbStatistics(statistics.mean_db, min(statistics.std_db, top_db / span) if span else statistics.std_db)
+
+
+def generator_for(seed: int, objective: Objective) -> torch.Generator:
+    """Random numbers that depend on (seed, objective) alone."""
+    digest = hashlib.sha256(f"{seed}/{objective!r}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def make_reachable(x: Tensor, top_db: float, std_db: float) -> Tensor:
+    """Bring images into the set that the front end can emit.
+
+    Mean 0, deviation 1, and no cell more than ``top_db`` below the loudest at the deviation ``std_db``. Flooring
+    changes the deviation and scaling the range, so both are done three times; what is left of the range's excess is
+    taken up by the pattern's own level (:func:`level_of`).
+
+    Shape:
+        ``(batch, bands, frames)`` to the same.
+    """
+    x = standardize(x)
+    for _ in range(3):
+        x = standardize(torch.maximum(x, x.amax(dim=(1, 2), keepdim=True) - top_db / std_db))
+    return x
+
+
+def _ascend(
+    model: TrainedModel,
+    objectives: Sequence[Objective],
+    shapes: Mapping[str, tuple[int, int]],
+    config: EngineConfig,
+    seed: int,
+    report: Report | None,
+    cropped: bool,
+) -> tuple[dict[str, Tensor], list[np.ndarray], list[bool]]:
+    """Run the loop: images ``{role: (batch, bands, frames)}``, traces and who converged."""
+    parameterization = PARAMETERIZATIONS[config.parameterization]
+    device = model.device
+    generators = [generator_for(seed, objective) for objective in objectives]
+    parameters = {
+        role: parameterization.start(shape, generators).to(device).requires_grad_() for role, shape in shapes.items()
+    }
+
+    def images() -> dict[str, Tensor]:
+        out = {}
+        for role, shape in shapes.items():
+            x = parameterization.image(parameters[role], shape)
+            if config.reachable:
+                frontend, statistics = model.frontends[role].config, model.db_statistics[role]
+                if cropped:
+                    # The rest of the clip sets mean and deviation, so a patch is bounded by the floor and the maximum.
+                    low, high = -frontend.top_db - statistics.mean_db, -statistics.mean_db
+                    x = _soft_clamp(x, low / statistics.std_db, high / statistics.std_db)
+                else:
+                    x = make_reachable(x, frontend.top_db, statistics.std_db)
+            out[role] = x
+        return out
+
+    optimizer = torch.optim.Adam(parameters.values(), lr=config.learning_rate)
+    batch = len(objectives)
+    done = torch.zeros(batch, dtype=torch.bool)
+    history: list[Tensor] = []
+    lengths = [0] * batch
+    for step in range(config.steps):
+        optimizer.zero_grad()
+        inputs = images()
+        seen = {role: _jittered(x, generators, config.jitter) for role, x in inputs.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            values = layer_values(model.network, objectives, seen)
+        values = {layer: value.float() for layer, value in values.items()}
+        raised = torch.stack(
+            [objective({k: v[index] for k, v in values.items()}) for index, objective in enumerate(objectives)]
+        )
+        penalty = torch.zeros((), device=device)
+        for x in inputs.values():
+            if config.total_variation:
+                steps = (x.diff(dim=1).abs().mean(dim=(1, 2)) + x.diff(dim=2).abs().mean(dim=(1, 2))).sum()
+                penalty = penalty + config.total_variation * steps
+            if config.l2:
+                penalty = penalty + config.l2 * x.square().mean(dim=(1, 2)).sum()
+        if not torch.isfinite(raised).all():
+            which = objectives[int((~torch.isfinite(raised)).nonzero()[0])]
+            raise PatternError(f"the value of {which} stopped being finite in step {step}")
+        history.append(raised.detach().cpu())
+        for index in range(batch):
+            lengths[index] += not done[index]
+        if report and report(step, history[-1], {role: x.detach() for role, x in inputs.items()}):
+            break
+        (penalty - raised.sum()).backward()  # the one minus sign: every objective is raised
+        kept = {role: p.detach().clone() for role, p in parameters.items()}
+        optimizer.step()
+        with torch.no_grad():
+            for role, p in parameters.items():
+                p[done] = kept[role][done]  # a pattern that is done stays as it is
+        if step >= 2 * config.patience and step % 8 == 0:
+            recent = torch.stack(history[-config.patience :]).mean(dim=0)
+            before = torch.stack(history[-2 * config.patience : -config.patience]).mean(dim=0)
+            done |= (recent - before) <= config.tolerance * recent.abs().clamp_min(1e-12)
+            if done.all():
+                break
+    with torch.no_grad():
+        final = images()
+    traces = [torch.stack(history)[: lengths[index], index].numpy() for index in range(batch)]
+    return final, traces, done.tolist()
+
+
+def layer_values(network: Model, objectives: Sequence[Objective], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Values after the network's own ReLU (leaky or not) of every layer that the objectives name.
+
+    Args:
+        network: as it is at the moment.
+        objectives: they name the layers.
+        inputs: ``{role: (batch, bands, frames)}``.
+
+    Returns:
+        ``{layer: (batch, channels, bands, frames)}``, before the layer's pooling; ``(batch, units)`` for fc1.
+    """
+    layers = dict.fromkeys(layer for objective in objectives for layer in objective.layers)
+    shaped = {role: x[:, None].contiguous(memory_format=torch.channels_last) for role, x in inputs.items()}
+    return {
+        layer: network.relu(network.preactivation(layer, **{role: shaped[role] for role in network.inputs_of(layer)}))
+        for layer in layers
+    }
+
+
+def _resolve_precision(config: EngineConfig, device: torch.device) -> EngineConfig:
+    """Settle "auto": emulated bf16 would be slower than float32."""
+    if config.precision != "auto":
+        return config
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = (
+            device.type == "cpu"
+            and bool(torch.backends.mkldnn.is_available())
+            and torch.cpu._is_avx512_bf16_supported()
+        )
+    return dataclasses.replace(config, precision="bf16" if native else "32")
+
+
+def _alive_share(objective: Objective, values: Mapping[str, Tensor]) -> float:
+    term = objective.terms[0]
+    if term.direction is not None:
+        return float((values[term.layer] > 0).float().mean())
+    picked = values[term.layer][term.channel]
+    return float(((picked[term.position] if term.position else picked) > 0).float().mean())
+
+
+def _jittered(x: Tensor, generators: Sequence[torch.Generator], frames: int) -> Tensor:
+    if not frames:
+        return x
+    shifts = [int(torch.randint(-frames, frames + 1, (), generator=generator)) for generator in generators]
+    return torch.stack([image.roll(shift, dims=1) for image, shift in zip(x, shifts, strict=True)])
+
+
+def _soft_clamp(x: Tensor, low: float, high: float) -> Tensor:
+    """Map all numbers between two bounds, with slope 1 in the middle, so that the gradient never dies."""
+    middle, half = (low + high) / 2, (high - low) / 2
+    return middle + half * torch.tanh((x - middle) / half)
+
+
+def _field_of(network: Model, objective: Objective) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Corner and size of the input patch that a ``unit`` objective depends on; None for all other objectives."""
+    term = objective.terms[0]
+    if term.position is None:
+        if any(other.position for other in objective.terms):
+            raise PatternError("a sum of unit and other objectives is not supported: their inputs differ in size")
+        return None
+    if any(other.position != term.position or other.layer != term.layer for other in objective.terms):
+        raise PatternError("a sum of unit objectives must stay at one position of one layer")
+    role, name = term.layer.split(".")
+    field = network.towers[role].receptive_field(name)
+    corner = (term.position[0] * field.stride[0], term.position[1] * field.stride[1])
+    return corner, field.size
+
+
+def _without_positions(objective: Objective) -> Objective:
+    """The same objective on the patch alone, whose map has one position."""
+    return Objective(tuple(dataclasses.replace(term, position=(0, 0)) for term in objective.terms))
+
+
+def _paste(model: TrainedModel, role: str, patches: Tensor, crops: Sequence[Any]) -> Tensor:
+    """Put patches where their units look, on zeros: the mean level of a clip."""
+    if crops[0] is None:
+        return patches
+    full = torch.zeros(len(patches), *model.frontends[role].config.shape, device=patches.device)
+    for canvas, patch, (corner, size) in zip(full, patches, crops, strict=True):
+        canvas[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]] = patch
+    return full
+
+
+__all__ = ["EngineConfig", "Pattern", "level_of", "make_reachable", "maximize", "maximize_many"]

@@ -1,0 +1,200 @@
+"""What real clips do to the neurons, and where a pattern stands among them (interpretability: E1, E2, E7).
+
+The activations of all neurons on a set of recordings are computed once and stored beside the model; the numbers go
+with it, the recordings do not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from iminet_viz.audio import atomic_path, fit_length, load_audio
+from iminet_viz.checkpoint import TrainedModel
+from iminet_viz.errors import AudioError, CheckpointError
+from iminet_viz.models import TLIminet
+from iminet_viz.patterns.engine import Pattern
+
+FILE_NAME = "reference.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class References:
+    """Activations (after the ReLU) of every neuron on every clip.
+
+    ``values`` holds ``{layer}`` (mean over the map) and ``{layer}.max`` (largest position), each ``(clips, channels)``;
+    for fc1 the two halves before their sum, ``query`` and ``candidate``, so that all pairs of clips are known.
+    """
+
+    fingerprint: str
+    clips: tuple[str, ...]
+    values: dict[str, np.ndarray]
+
+    def of(self, pattern: Pattern) -> np.ndarray | None:
+        """Activations of a pattern's neuron on all clips (all pairs for fc1); None for sums and directions.
+
+        Returns:
+            ``(clips,)``, or ``(clips, clips)``: imitation by recording.
+        """
+        terms = pattern.objective.terms
+        if len(terms) > 1 or terms[0].direction is not None or terms[0].weight != 1:
+            return None
+        term = terms[0]
+        if term.layer == "fc1":
+            if "query" not in self.values:
+                return None
+            return np.maximum(
+                self.values["query"][:, term.channel, None] + self.values["candidate"][None, :, term.channel], 0
+            )
+        return self.values[term.layer if term.position is None else f"{term.layer}.max"][:, term.channel]
+
+
+@torch.no_grad()
+def compute_references(
+    model: TrainedModel,
+    files: Sequence[tuple[str, Path]],
+    report: Callable[[int, int], None] | None = None,
+    failed: list[tuple[str, str]] | None = None,
+) -> References:
+    """Run every clip through every tower; a recording goes through the imitation tower too.
+
+    Args:
+        model: any model with towers.
+        files: name and path of each clip; the names are kept.
+        report: called with clips done and clips in all.
+        failed: collects name and reason of files that cannot be read; without it they raise.
+
+    Raises:
+        AudioError: a file cannot be read and ``failed`` is not given, or none can.
+    """
+    network = model.network
+    rows: dict[str, list[np.ndarray]] = {}
+    names = []
+    for done, (name, path) in enumerate(files, start=1):
+        try:
+            waveforms = {
+                role: load_audio(path, frontend.config.sample_rate) for role, frontend in model.frontends.items()
+            }
+        except AudioError as error:
+            if failed is None:
+                raise
+            failed.append((name, str(error)))
+            continue
+        names.append(name)
+        for role, frontend in model.frontends.items():
+            window = torch.from_numpy(fit_length(waveforms[role], frontend.config.n_samples))[None]
+            x = frontend(window.to(model.device))
+            for layer in network.layers:
+                if layer.startswith(f"{role}."):
+                    maps = network.preactivation(layer, **{role: x})[0].relu()
+                    rows.setdefault(layer, []).append(maps.mean(dim=(1, 2)).cpu().numpy())
+                    rows.setdefault(f"{layer}.max", []).append(maps.amax(dim=(1, 2)).cpu().numpy())
+            if isinstance(network, TLIminet):
+                half = network.query_half(x) if role == "imitation" else network.candidate_half(x)
+                rows.setdefault("query" if role == "imitation" else "candidate", []).append(half[0].cpu().numpy())
+        if report:
+            report(done, len(files))
+    if not names:
+        raise AudioError("none of the reference clips could be read")
+    return References(model.fingerprint, tuple(names), {key: np.stack(value) for key, value in rows.items()})
+
+
+def save_references(path: Path, references: References) -> None:
+    """Write activations and clip names; whole or not at all."""
+    from safetensors.numpy import save_file
+
+    header = {"fingerprint": references.fingerprint, "clips": json.dumps(references.clips)}
+    with atomic_path(path) as temporary:
+        save_file(references.values, temporary, metadata=header)
+
+
+def load_references(path: Path, model: TrainedModel) -> References:
+    """Read stored activations.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or belongs to other weights.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; iminet-viz reference makes it")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        references = References(header["fingerprint"], tuple(json.loads(header["clips"])), values)
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: not a file of reference activations ({error})") from None
+    if references.fingerprint != model.fingerprint:
+        raise CheckpointError(
+            f"{path}: belongs to other weights than {model.name}'s; iminet-viz reference makes it anew"
+        )
+    return references
+
+
+def compare_with_real(
+    pattern: Pattern, references: References, n_top: int = 3, bins: int = 20
+) -> dict[str, Any] | None:
+    """Where a pattern stands among real clips: E2 and E7, as JSON values; None where the neuron has no reference.
+
+    ``percentile`` is the share of clips (pairs) below the pattern, ties half; ``headroom`` the pattern's activation
+    over the largest real one; ``top`` the clips (pairs) that excite the neuron most.
+    """
+    real = references.of(pattern)
+    if real is None:
+        return None
+    flat = real.ravel()
+    largest = float(flat.max())
+    own = pattern.activation
+    counts, edges = np.histogram(flat, bins=bins, range=(0.0, max(largest, own, 1e-9)))
+    if real.ndim == 2:
+        # the strongest pair, then the strongest with other clips, so that one loud clip does not fill the list
+        left = real.copy()
+        top: list[dict[str, Any]] = []
+        for _ in range(min(n_top, len(references.clips))):
+            i, k = np.unravel_index(int(left.argmax()), left.shape)
+            names = {"imitation": references.clips[i], "recording": references.clips[k]}
+            top.append({**names, "activation": float(real[i, k])})
+            left[i, :] = left[:, k] = -np.inf
+    else:
+        role = next(iter(pattern.inputs))
+        order = np.argsort(-real, kind="stable")[:n_top]
+        top = [{"clip": references.clips[i], "role": role, "activation": float(real[i])} for i in order]
+    return {
+        "clips": len(references.clips),
+        "max": largest,
+        "percentile": float(100 * ((flat < own).mean() + 0.5 * (flat == own).mean())),
+        "headroom": own / largest if largest > 0 else None,
+        "exceeds": own > largest,
+        "histogram": {"edges": [float(edge) for edge in edges], "counts": [int(count) for count in counts]},
+        "top": top,
+    }
+
+
+def match_neurons(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pair the neurons of two models by the correlation of their activations on the same clips (Hungarian method).
+
+    Args:
+        a: ``(clips, channels)`` of one model.
+        b: the same of the other, same clips in the same order.
+
+    Returns:
+        ``(channels,)`` twin of each neuron of ``a`` in ``b``, and ``(channels,)`` their correlation. A neuron that is
+        constant on all clips correlates with nothing: 0.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    def normalised(values: np.ndarray) -> np.ndarray:
+        centred = values - values.mean(axis=0)
+        length = np.linalg.norm(centred, axis=0)
+        return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12)
+
+    correlation = normalised(a.astype(np.float64)).T @ normalised(b.astype(np.float64))
+    rows, twins = linear_sum_assignment(correlation, maximize=True)
+    return twins, correlation[rows, twins]

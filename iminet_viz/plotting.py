@@ -1,0 +1,153 @@
+"""Patterns, pairs and the paper's Figures 7 to 9 as matplotlib Figures; nothing here saves or shows.
+
+White is more energy, as in the paper. Axes are in Hz (mel scale) and seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from iminet_viz.audio import atomic_path
+from iminet_viz.frontends import FrontEndConfig, LogMelConfig, make_frontend
+from iminet_viz.patterns.engine import Pattern
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+ROLE_TITLES = {"imitation": "imitation tower", "recording": "recording tower"}
+
+
+def draw_spectrogram(
+    axes: Axes, values: np.ndarray, config: FrontEndConfig, limits: tuple[float, float] | None = None
+) -> AxesImage:
+    """Draw ``(bands, frames)`` on axes in seconds and Hz; returns the image for a colour bar."""
+    image = axes.imshow(
+        values,
+        origin="lower",
+        aspect="auto",
+        cmap="gray",
+        interpolation="nearest",
+        extent=(0, config.duration_s, -0.5, config.shape[0] - 0.5),
+        vmin=limits[0] if limits else None,
+        vmax=limits[1] if limits else None,
+    )
+    bands, labels = frequency_ticks(config)
+    axes.set_yticks(bands, labels)
+    return image
+
+
+def frequency_ticks(config: FrontEndConfig) -> tuple[np.ndarray, list[str]]:
+    """Band positions and labels of round frequencies inside the front end's range."""
+    centres = make_frontend(config).band_frequencies()
+    wanted = [200, 500, 1_000, 2_000, 5_000, 10_000, 20_000]
+    if isinstance(config, LogMelConfig) and config.fmax <= 5_000:
+        wanted = [250, 1_000, 2_000, 4_000]
+    wanted = [frequency for frequency in wanted if centres[0] <= frequency <= centres[-1] * 1.02]
+    positions = np.interp(wanted, centres, np.arange(len(centres)))
+    return positions, [f"{frequency // 1000}k" if frequency >= 1_000 else str(frequency) for frequency in wanted]
+
+
+def plot_pattern(pattern: Pattern) -> Figure:
+    """Draw a pattern, both sides of it if it is a pair, with a colour bar in standard deviations of the clip."""
+    roles = list(pattern.inputs)
+    figure = _figure(6.4, 2.5 * len(roles))
+    for axes, role in zip(_column(figure, len(roles)), roles, strict=True):
+        config = pattern.frontends[role]
+        image = draw_spectrogram(axes, pattern.inputs[role], config)
+        title = f"{pattern.layer} neuron {pattern.neuron}" + (f", {role} side" if len(roles) > 1 else "")
+        axes.set_title(f"{title}   ({pattern.model})", fontsize=9)
+        axes.set_xlabel("time (s)")
+        axes.set_ylabel("frequency (Hz, mel)")
+        figure.colorbar(image, ax=axes, label="level (std)", pad=0.02)
+    return figure
+
+
+def plot_spectrogram(values: np.ndarray, config: FrontEndConfig, title: str, label: str = "level (std)") -> Figure:
+    """Draw one spectrogram ``(bands, frames)`` with axes and colour bar."""
+    figure = _figure(6.4, 2.5)
+    (axes,) = _column(figure, 1)
+    image = draw_spectrogram(axes, values, config)
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel("time (s)")
+    axes.set_ylabel("frequency (Hz, mel)")
+    figure.colorbar(image, ax=axes, label=label, pad=0.02)
+    return figure
+
+
+def plot_tower(columns: Mapping[str, Mapping[str, Sequence[Pattern]]], role: str, title: str) -> Figure:
+    """Lay out the paper's Figure 7 or 8: layers from top to bottom, one column of four neurons a model.
+
+    Args:
+        columns: ``{model: {layer: patterns}}``, shallow layers first.
+        role: tower to draw.
+        title: over the whole.
+    """
+    layers = list(next(iter(columns.values())))
+    figure = _figure(11, 1.0 + 2.9 * len(layers))
+    figure.suptitle(title, fontsize=11)
+    blocks = np.asarray(figure.subfigures(len(layers), len(columns), squeeze=False))
+    for row, layer in enumerate(layers):
+        for column, (model, by_layer) in enumerate(columns.items()):
+            block: Any = blocks[row, column]
+            block.suptitle(f"{layer}, {model}", fontsize=9)
+            grid = np.asarray(block.subplots(2, 2, squeeze=False))
+            for place, axes in enumerate(grid.ravel()):
+                if place >= len(by_layer[layer]):
+                    axes.set_axis_off()
+                    continue
+                pattern = by_layer[layer][place]
+                draw_spectrogram(axes, pattern.inputs[role], pattern.frontends[role])
+                axes.set_title(f"neuron {pattern.neuron}", fontsize=7, pad=2)
+                axes.tick_params(labelsize=6, length=2)
+                _label_outside(axes, row=place // 2, rows=2, column=place % 2)
+    return figure
+
+
+def plot_pairs(columns: Mapping[str, Sequence[Pattern]], title: str) -> Figure:
+    """Lay out the paper's Figure 9: fc1 units, each a pair of inputs, one block of rows a model."""
+    rows = [(model, pattern) for model, patterns in columns.items() for pattern in patterns]
+    figure = _figure(11, 0.8 + 1.9 * len(rows))
+    figure.suptitle(title, fontsize=11)
+    grid = np.asarray(figure.subplots(len(rows), 2, squeeze=False))
+    for row, (model, pattern) in enumerate(rows):
+        for column, role in enumerate(("imitation", "recording")):
+            axes = grid[row, column]
+            draw_spectrogram(axes, pattern.inputs[role], pattern.frontends[role])
+            axes.set_title(f"fc1 unit {pattern.neuron}, {role} side ({model})", fontsize=8)
+            axes.tick_params(labelsize=7)
+            axes.set_ylabel("Hz (mel)", fontsize=7)
+            if row == len(rows) - 1:
+                axes.set_xlabel("time (s)", fontsize=7)
+    return figure
+
+
+def save_figure(path: Path, figure: Figure, dpi: int = 80) -> None:
+    """Write a PNG without time stamps, so that the same figure gives the same bytes; whole or not at all."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _column(figure: Figure, rows: int) -> list[Axes]:
+    grid = np.asarray(figure.subplots(rows, 1, squeeze=False))
+    return list(grid[:, 0])
+
+
+def _label_outside(axes: Axes, row: int, rows: int, column: int) -> None:
+    if row == rows - 1:
+        axes.set_xlabel("time (s)", fontsize=6)
+    else:
+        axes.set_xticklabels([])
+    if column == 0:
+        axes.set_ylabel("Hz (mel)", fontsize=6)
+    else:
+        axes.set_yticklabels([])
