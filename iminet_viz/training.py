@@ -182,9 +182,9 @@ class ClipWindows(Dataset[tuple[Tensor, int]]):
         return len(self.clips)
 
     def weights(self) -> np.ndarray:
-        """Draw languages evenly, collections of a language by the square root of their size."""
+        """Draw labels evenly, and collections of a label evenly: what they share is not the microphone."""
         clips = self.clips
-        root = np.array([len(self.same[clip.label, clip.collection]) ** -0.5 for clip in clips])
+        root = np.array([len(self.same[clip.label, clip.collection]) ** -1.0 for clip in clips])
         label = np.array(self.labels)
         per_label = np.bincount(label, weights=root)
         weights = root / per_label[label]

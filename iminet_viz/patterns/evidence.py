@@ -143,7 +143,7 @@ def compare_with_real(
 ) -> dict[str, Any] | None:
     """Where a pattern stands among real clips: E2 and E7, as JSON values; None where the neuron has no reference.
 
-    ``percentile`` is the share of clips (pairs) below the pattern, ties half; ``headroom`` the pattern's activation
+    ``percentile`` is the share of clips (pairs) that excite the neuron no more than the pattern; ``headroom`` the pattern's activation
     over the largest real one; ``top`` the clips (pairs) that excite the neuron most.
     """
     real = references.of(pattern)
@@ -167,9 +167,9 @@ def compare_with_real(
         order = np.argsort(-real, kind="stable")[:n_top]
         top = [{"clip": references.clips[i], "role": role, "activation": float(real[i])} for i in order]
     return {
-        "clips": len(references.clips),
+        "clips": len(flat),  # or pairs of clips
         "max": largest,
-        "percentile": float(100 * ((flat < own).mean() + 0.5 * (flat == own).mean())),
+        "percentile": float(100 * (flat <= own).mean()),
         "headroom": own / largest if largest > 0 else None,
         "exceeds": own > largest,
         "histogram": {"edges": [float(edge) for edge in edges], "counts": [int(count) for count in counts]},
