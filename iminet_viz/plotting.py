@@ -32,7 +32,7 @@ def draw_spectrogram(
         origin="lower",
         aspect="auto",
         cmap="gray",
-        interpolation="nearest",
+        interpolation="auto",  # antialiased where cells are smaller than pixels
         extent=(0, config.duration_s, -0.5, config.shape[0] - 0.5),
         vmin=limits[0] if limits else None,
         vmax=limits[1] if limits else None,

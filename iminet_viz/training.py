@@ -103,14 +103,13 @@ class Recipe:
 RECIPES = {
     "language-tower": Recipe(
         model="language-tower",
-        epochs=40,
+        epochs=20,
         batch_size=64,
         optimizer="adam",
         learning_rate=1e-3,
         decay=0.0,
-        patience=10,
+        patience=20,
         monitor="validation_score",
-        batch_norm=True,
         held_out=("ktuberling",),
         items_per_epoch=2_800,
         join=True,
@@ -120,14 +119,13 @@ RECIPES = {
     ),
     "sound-tower": Recipe(
         model="sound-tower",
-        epochs=40,
+        epochs=30,
         batch_size=32,
         optimizer="adam",
         learning_rate=1e-3,
         decay=0.0,
         weight_decay=1e-3,
         patience=40,
-        batch_norm=True,
         items_per_epoch=800,
     ),
     "tl-iminet": Recipe(model="tl-iminet", held_out=("between-splish",)),
@@ -182,9 +180,9 @@ class ClipWindows(Dataset[tuple[Tensor, int]]):
         return len(self.clips)
 
     def weights(self) -> np.ndarray:
-        """Draw labels evenly, and collections of a label evenly: what they share is not the microphone."""
+        """Draw labels evenly, collections of a label by the square root of their size."""
         clips = self.clips
-        root = np.array([len(self.same[clip.label, clip.collection]) ** -1.0 for clip in clips])
+        root = np.array([len(self.same[clip.label, clip.collection]) ** -0.5 for clip in clips])
         label = np.array(self.labels)
         per_label = np.bincount(label, weights=root)
         weights = root / per_label[label]

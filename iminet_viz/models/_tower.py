@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from iminet_viz.errors import PatternError
 
@@ -46,9 +47,25 @@ class ConvBlock(nn.Module):
         self.pool = nn.MaxPool2d(spec.pool) if spec.pool != (1, 1) else nn.Identity()
         self.relu = nn.ReLU()
 
-    def preactivation(self, x: Tensor) -> Tensor:
-        """Feature maps before pooling and ReLU."""
-        return self.norm(self.conv(x))
+    def preactivation(self, x: Tensor, channels: Tensor | None = None) -> Tensor:
+        """Feature maps before pooling and ReLU.
+
+        With ``channels`` ``(batch,)``, only that one map of each input, ``(batch, 1, bands, frames)``: the maps that
+        nobody looks at are most of the work.
+        """
+        if channels is None:
+            return self.norm(self.conv(x))
+        weight, bias = self.conv.weight[channels], self.conv.bias
+        assert bias is not None
+        # one group an input: (1, batch * in_channels, bands, frames) by (batch, in_channels, *kernel)
+        maps = F.conv2d(x.reshape(1, -1, *x.shape[2:]), weight, bias[channels], groups=len(x)).transpose(0, 1)
+        if isinstance(self.norm, nn.BatchNorm2d):
+            norm = self.norm
+            assert norm.running_mean is not None and norm.running_var is not None and not norm.training
+            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+            shift = norm.bias - norm.running_mean * scale
+            maps = maps * scale[channels, None, None, None] + shift[channels, None, None, None]
+        return maps
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps after pooling and ReLU."""
@@ -124,11 +141,12 @@ class Tower(nn.Module):
                 stride[axis] *= spec.pool[axis]
         return ReceptiveField((size[0], size[1]), (stride[0], stride[1]))
 
-    def preactivation(self, x: Tensor, layer: str) -> Tensor:
+    def preactivation(self, x: Tensor, layer: str, channels: Tensor | None = None) -> Tensor:
         """Feature maps of a layer before its pooling and ReLU; deeper layers are not computed.
 
         Shape:
-            ``(batch, 1, bands, frames)`` to ``(batch, channels, *map_shape(layer))``.
+            ``(batch, 1, bands, frames)`` to ``(batch, channels, *map_shape(layer))``; with ``channels`` ``(batch,)``
+            (evaluation mode only) to ``(batch, 1, *map_shape(layer))``, one map of each input.
 
         Raises:
             PatternError: no such layer.
@@ -138,7 +156,7 @@ class Tower(nn.Module):
             if block is target:
                 break
             x = block(x)
-        return target.preactivation(x)
+        return target.preactivation(x, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features: ``(batch, 1, bands, frames)`` to ``(batch, n_features)``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,8 +32,11 @@ class EngineConfig:
     steps: int = 256
     learning_rate: float = 0.05  # Adam, on parameters of deviation 1
     slope: float = 0.3  # of the leaky ReLU during the optimisation (paper, section VII)
+    # The slope falls to this one in the third quarter of the steps. At 0.3 to the end, as in the paper, a pattern may
+    # live on leaks that the real network does not have.
+    final_slope: float = 0.01
     parameterization: str = "pixels"
-    reachable: bool = True  # only what the front end can emit: mean 0, deviation 1, at most top_db of range
+    reachable: bool = True  # only what the front end can emit: at most top_db of range, then standardised
     total_variation: float = 0.0
     l2: float = 0.0
     jitter: int = 0  # frames: the input is rolled in time by up to so many at each step
@@ -144,16 +148,22 @@ def maximize_many(
     if len(sizes) > 1:
         raise PatternError("unit objectives of one batch must be in the same layer")
     shapes = {role: (sizes.pop() if crops[0] else model.frontends[role].config.shape) for role in roles}
-    local = [_without_positions(objective) if crops[0] else objective for objective in objectives]
+    channels = _single_channels(network, objectives)
+    local = [_local(objective, bool(crops[0]), channels is not None) for objective in objectives]
 
     was_training = network.training
     wanted_gradients = [p for p in network.parameters() if p.requires_grad]
     network.eval()  # with batch statistics the patterns of a batch would leak into each other
     network.requires_grad_(False)  # the weights are fixed: no gradient for them, a third less work
     try:
-        with leaky(network, config.slope):
-            images, traces, converged = _ascend(model, local, shapes, config, seed, report, bool(crops[0]))
-        inputs = {role: _paste(model, role, image, crops) for role, image in images.items()}
+        with leaky(network, config.slope) as set_slope:
+            images, traces, converged = _ascend(
+                model, local, shapes, config, seed, report, bool(crops[0]), channels, set_slope
+            )
+        levels = {role: [level for _, level in made] for role, made in images.items()}
+        inputs = {
+            role: _paste(model, role, torch.stack([image for image, _ in made]), crops) for role, made in images.items()
+        }
         # The array that is stored is the array that is measured.
         inputs = {role: image.half().float() for role, image in inputs.items()}
         with torch.no_grad():
@@ -178,7 +188,7 @@ def maximize_many(
                 seed=seed,
                 inputs=own,
                 frontends={role: model.frontends[role].config for role in roles},
-                db_statistics={role: level_of(own[role], model, role) for role in roles},
+                db_statistics={role: levels[role][index] for role in roles},
                 config=config,
                 activation=float(objective(relu_own)),
                 activation_leaky=float(objective(leaky_own)),
@@ -190,34 +200,25 @@ def maximize_many(
     return patterns
 
 
-def level_of(values: np.ndarray, model: TrainedModel, role: str) -> DbStatistics:
-    """Give a standardised input a level: the training clips' deviation, or less where it would pass ``top_db``."""
-    statistics = model.db_statistics[role]
-    span = float(values.max() - values.min())
-    top_db = model.frontends[role].config.top_db
-    return DbStatistics(statistics.mean_db, min(statistics.std_db, top_db / span) if span else statistics.std_db)
-
-
 def generator_for(seed: int, objective: Objective) -> torch.Generator:
     """Random numbers that depend on (seed, objective) alone."""
     digest = hashlib.sha256(f"{seed}/{objective!r}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def make_reachable(x: Tensor, top_db: float, std_db: float) -> Tensor:
-    """Bring images into the set that the front end can emit.
+def to_decibels(x: Tensor, top_db: float, level: DbStatistics) -> Tensor:
+    """Map any numbers to dB between ``-top_db`` and 0, smoothly, so that no cell ever loses its gradient.
 
-    Mean 0, deviation 1, and no cell more than ``top_db`` below the loudest at the deviation ``std_db``. Flooring
-    changes the deviation and scaling the range, so both are done three times; what is left of the range's excess is
-    taken up by the pattern's own level (:func:`level_of`).
+    A logistic curve through the training clips' mean with their deviation as its slope there: an image of mean 0 and
+    deviation 1 gets about the level of a real clip. Hard limits fail here: they leave a gradient to the loudest cell
+    alone, and the pattern collapses into one bright dot.
 
     Shape:
         ``(batch, bands, frames)`` to the same.
     """
-    x = standardize(x)
-    for _ in range(3):
-        x = standardize(torch.maximum(x, x.amax(dim=(1, 2), keepdim=True) - top_db / std_db))
-    return x
+    share = min(max(1 + level.mean_db / top_db, 0.05), 0.95)
+    steepness = level.std_db / (top_db * share * (1 - share))
+    return top_db * (torch.sigmoid(math.log(share / (1 - share)) + steepness * x) - 1)
 
 
 def _ascend(
@@ -228,8 +229,10 @@ def _ascend(
     seed: int,
     report: Report | None,
     cropped: bool,
-) -> tuple[dict[str, Tensor], list[np.ndarray], list[bool]]:
-    """Run the loop: images ``{role: (batch, bands, frames)}``, traces and who converged."""
+    channels: Tensor | None,
+    set_slope: Callable[[float], None],
+) -> tuple[dict[str, list[tuple[Tensor, DbStatistics]]], list[np.ndarray], list[bool]]:
+    """Run the loop: ``{role: [(image, its level)]}``, traces and who converged."""
     parameterization = PARAMETERIZATIONS[config.parameterization]
     device = model.device
     generators = [generator_for(seed, objective) for objective in objectives]
@@ -238,31 +241,43 @@ def _ascend(
     }
 
     def images() -> dict[str, Tensor]:
-        out = {}
-        for role, shape in shapes.items():
-            x = parameterization.image(parameters[role], shape)
-            if config.reachable:
-                frontend, statistics = model.frontends[role].config, model.db_statistics[role]
-                if cropped:
-                    # The rest of the clip sets mean and deviation, so a patch is bounded by the floor and the maximum.
-                    low, high = -frontend.top_db - statistics.mean_db, -statistics.mean_db
-                    x = _soft_clamp(x, low / statistics.std_db, high / statistics.std_db)
-                else:
-                    x = make_reachable(x, frontend.top_db, statistics.std_db)
-            out[role] = x
-        return out
+        return {role: image(role, shape) for role, shape in shapes.items()}
+
+    def image(role: str, shape: tuple[int, int]) -> Tensor:
+        x = parameterization.image(parameters[role], shape)
+        if not config.reachable:
+            return x
+        level = model.db_statistics[role]
+        db = to_decibels(x, model.frontends[role].config.top_db, level)
+        # a patch is part of a clip whose mean and deviation the rest decides: those of the training clips
+        return (db - level.mean_db) / level.std_db if cropped else standardize(db)
+
+    def levels(role: str, made: Tensor) -> list[DbStatistics]:
+        """What standardisation took away from each image."""
+        level = model.db_statistics[role]
+        if not config.reachable:  # as loud as its range allows
+            spans = [max(float(x.max() - x.min()), 1e-6) for x in made]
+            top_db = model.frontends[role].config.top_db
+            return [DbStatistics(level.mean_db, min(level.std_db, top_db / span)) for span in spans]
+        if cropped:
+            return [level] * len(made)
+        parameter = parameterization.image(parameters[role], shapes[role])
+        db = to_decibels(parameter, model.frontends[role].config.top_db, level)
+        return [DbStatistics(float(x.mean()), float(x.std(correction=0))) for x in db]
 
     optimizer = torch.optim.Adam(parameters.values(), lr=config.learning_rate)
     batch = len(objectives)
     done = torch.zeros(batch, dtype=torch.bool)
     history: list[Tensor] = []
     lengths = [0] * batch
+    settled = _slopes(config)
     for step in range(config.steps):
+        set_slope(settled[step])
         optimizer.zero_grad()
         inputs = images()
         seen = {role: _jittered(x, generators, config.jitter) for role, x in inputs.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            values = layer_values(model.network, objectives, seen)
+            values = layer_values(model.network, objectives, seen, channels)
         values = {layer: value.float() for layer, value in values.items()}
         raised = torch.stack(
             [objective({k: v[index] for k, v in values.items()}) for index, objective in enumerate(objectives)]
@@ -288,31 +303,39 @@ def _ascend(
         with torch.no_grad():
             for role, p in parameters.items():
                 p[done] = kept[role][done]  # a pattern that is done stays as it is
-        if step >= 2 * config.patience and step % 8 == 0:
+        constant = step - 2 * config.patience
+        if constant >= 0 and step % 8 == 0 and settled[constant] == settled[step] == settled[-1]:
             recent = torch.stack(history[-config.patience :]).mean(dim=0)
             before = torch.stack(history[-2 * config.patience : -config.patience]).mean(dim=0)
             done |= (recent - before) <= config.tolerance * recent.abs().clamp_min(1e-12)
             if done.all():
                 break
     with torch.no_grad():
-        final = images()
+        final = {role: list(zip(made, levels(role, made), strict=True)) for role, made in images().items()}
     traces = [torch.stack(history)[: lengths[index], index].numpy() for index in range(batch)]
     return final, traces, done.tolist()
 
 
-def layer_values(network: Model, objectives: Sequence[Objective], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def layer_values(
+    network: Model, objectives: Sequence[Objective], inputs: Mapping[str, Tensor], channels: Tensor | None = None
+) -> dict[str, Tensor]:
     """Values after the network's own ReLU (leaky or not) of every layer that the objectives name.
 
     Args:
         network: as it is at the moment.
         objectives: they name the layers.
         inputs: ``{role: (batch, bands, frames)}``.
+        channels: ``(batch,)``: compute only this feature map of each input (one tower layer for all objectives).
 
     Returns:
         ``{layer: (batch, channels, bands, frames)}``, before the layer's pooling; ``(batch, units)`` for fc1.
     """
     layers = dict.fromkeys(layer for objective in objectives for layer in objective.layers)
     shaped = {role: x[:, None].contiguous(memory_format=torch.channels_last) for role, x in inputs.items()}
+    if channels is not None:
+        (layer,) = layers
+        role, name = layer.split(".")
+        return {layer: network.relu(network.towers[role].preactivation(shaped[role], name, channels))}
     return {
         layer: network.relu(network.preactivation(layer, **{role: shaped[role] for role in network.inputs_of(layer)}))
         for layer in layers
@@ -349,10 +372,11 @@ def _jittered(x: Tensor, generators: Sequence[torch.Generator], frames: int) -> 
     return torch.stack([image.roll(shift, dims=1) for image, shift in zip(x, shifts, strict=True)])
 
 
-def _soft_clamp(x: Tensor, low: float, high: float) -> Tensor:
-    """Map all numbers between two bounds, with slope 1 in the middle, so that the gradient never dies."""
-    middle, half = (low + high) / 2, (high - low) / 2
-    return middle + half * torch.tanh((x - middle) / half)
+def _slopes(config: EngineConfig) -> list[float]:
+    """Slope of the leaky ReLU at each step: constant, falling in a line in the third quarter, constant."""
+    progress = (np.arange(config.steps) / max(config.steps, 1) - 0.5) / 0.25
+    share = np.clip(progress, 0, 1)
+    return [float(value) for value in (1 - share) * config.slope + share * config.final_slope]
 
 
 def _field_of(network: Model, objective: Objective) -> tuple[tuple[int, int], tuple[int, int]] | None:
@@ -370,9 +394,21 @@ def _field_of(network: Model, objective: Objective) -> tuple[tuple[int, int], tu
     return corner, field.size
 
 
-def _without_positions(objective: Objective) -> Objective:
-    """The same objective on the patch alone, whose map has one position."""
-    return Objective(tuple(dataclasses.replace(term, position=(0, 0)) for term in objective.terms))
+def _single_channels(network: Model, objectives: Sequence[Objective]) -> Tensor | None:
+    """One feature map an objective, if all look at single maps of one tower layer; otherwise None."""
+    terms = [objective.terms[0] for objective in objectives]
+    single = all(len(objective.terms) == 1 for objective in objectives) and all(
+        term.direction is None for term in terms
+    )
+    if not single or len({term.layer for term in terms}) > 1 or terms[0].layer == "fc1":
+        return None
+    return torch.tensor([term.channel for term in terms], device=next(network.parameters()).device)
+
+
+def _local(objective: Objective, cropped: bool, single: bool) -> Objective:
+    """The same objective on what is computed: a patch whose map has one position, or one map alone."""
+    changes: dict[str, Any] = {**({"position": (0, 0)} if cropped else {}), **({"channel": 0} if single else {})}
+    return Objective(tuple(dataclasses.replace(term, **changes) for term in objective.terms))
 
 
 def _paste(model: TrainedModel, role: str, patches: Tensor, crops: Sequence[Any]) -> Tensor:
@@ -385,4 +421,4 @@ def _paste(model: TrainedModel, role: str, patches: Tensor, crops: Sequence[Any]
     return full
 
 
-__all__ = ["EngineConfig", "Pattern", "level_of", "make_reachable", "maximize", "maximize_many"]
+__all__ = ["EngineConfig", "Pattern", "layer_values", "maximize", "maximize_many", "to_decibels"]

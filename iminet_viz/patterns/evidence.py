@@ -143,8 +143,8 @@ def compare_with_real(
 ) -> dict[str, Any] | None:
     """Where a pattern stands among real clips: E2 and E7, as JSON values; None where the neuron has no reference.
 
-    ``percentile`` is the share of clips (pairs) that excite the neuron no more than the pattern; ``headroom`` the pattern's activation
-    over the largest real one; ``top`` the clips (pairs) that excite the neuron most.
+    ``percentile`` is the share of clips (pairs) that excite the neuron no more than the pattern; ``headroom`` the
+    pattern's activation over the largest real one; ``top`` the clips (pairs) that excite the neuron most.
     """
     real = references.of(pattern)
     if real is None:
