@@ -161,6 +161,7 @@ def evaluate(model: str, data: Path, device: str, as_json: bool) -> None:
 def models(as_json: bool) -> None:
     """List the shipped models with their data and results."""
     from iminet_viz.checkpoint import load_model, shipped_models
+    from iminet_viz.evaluation import describe_metrics
 
     rows = []
     for name in shipped_models():
@@ -186,7 +187,7 @@ def models(as_json: bool) -> None:
             f"{row['name']:<22} {row['parameters']:>9,} parameters  {row['bytes'] / 1e6:4.1f} MB"
             f"  trained on {row['data']}"
         )
-        for line in _metric_lines(row["metrics"]):
+        for line in describe_metrics(row["metrics"]):
             click.echo(f"    {line}")
 
 
@@ -458,28 +459,7 @@ def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(metrics, indent=2))
         return
-    for line in _metric_lines(metrics):
+    from iminet_viz.evaluation import describe_metrics
+
+    for line in describe_metrics(metrics):
         click.echo(line)
-
-
-def _metric_lines(metrics: dict[str, Any]) -> list[str]:
-    lines = []
-    for part, values in metrics.items():
-        if not isinstance(values, dict):
-            continue
-        if "mrr" in values:
-            low, high = values["interval"]
-            lines.append(
-                f"{part}: MRR {values['mrr']:.3f} [{low:.3f}, {high:.3f}], chance {values['chance']:.3f}, "
-                f"queries permuted {values['permuted_mrr']:.3f}, p {values['p']:.3f}, "
-                f"median rank {values['median_rank']:g}, n {values['n']}, {values['candidates']} candidates"
-            )
-        elif "accuracy" in values:
-            low, high = values["interval"]
-            balanced = values["balanced_interval"]
-            lines.append(
-                f"{part}: accuracy {values['accuracy']:.3f} [{low:.3f}, {high:.3f}], balanced "
-                f"{values['balanced_accuracy']:.3f} [{balanced[0]:.3f}, {balanced[1]:.3f}], "
-                f"chance {values['chance']:.3f}, n {values['n']}"
-            )
-    return lines

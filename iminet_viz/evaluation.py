@@ -8,7 +8,8 @@ chance: 0.180 among 20 candidates. The reciprocal of the middle rank would give 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -156,3 +157,27 @@ def bootstrap_interval(
     resampled = [statistic(values[rng.integers(0, len(values), len(values))]) for _ in range(n_resamples)]
     low, high = np.percentile(resampled, [2.5, 97.5])
     return float(low), float(high)
+
+
+def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
+    """One line for each part of ``metrics.json`` that holds figures, with interval, chance and n."""
+    lines = []
+    for part, values in metrics.items():
+        if not isinstance(values, dict):
+            continue
+        if "mrr" in values:
+            low, high = values["interval"]
+            lines.append(
+                f"{part}: MRR {values['mrr']:.3f} [{low:.3f}, {high:.3f}], chance {values['chance']:.3f}, "
+                f"queries permuted {values['permuted_mrr']:.3f}, p {values['p']:.3f}, "
+                f"median rank {values['median_rank']:g}, n {values['n']}, {values['candidates']} candidates"
+            )
+        elif "accuracy" in values:
+            low, high = values["interval"]
+            balanced = values["balanced_interval"]
+            lines.append(
+                f"{part}: accuracy {values['accuracy']:.3f} [{low:.3f}, {high:.3f}], balanced "
+                f"{values['balanced_accuracy']:.3f} [{balanced[0]:.3f}, {balanced[1]:.3f}], "
+                f"chance {values['chance']:.3f}, n {values['n']}"
+            )
+    return lines

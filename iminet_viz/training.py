@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from iminet_viz.audio import fit_length, load_audio, split_windows
+from iminet_viz.cards import write_card
 from iminet_viz.checkpoint import DbStatistics, TrainedModel, load_model, read_json, save_model, write_json
 from iminet_viz.datasets import DATASETS, Clip, Pair
 from iminet_viz.errors import TrainingError
@@ -110,12 +111,11 @@ RECIPES = {
         decay=0.0,
         patience=20,
         monitor="validation_score",
+        batch_norm=True,
         held_out=("ktuberling",),
         items_per_epoch=2_800,
         join=True,
-        equalizer_db=20.0,
-        warp=0.2,
-        floor_db=30.0,
+        equalizer_db=10.0,
     ),
     "sound-tower": Recipe(
         model="sound-tower",
@@ -125,10 +125,11 @@ RECIPES = {
         learning_rate=1e-3,
         decay=0.0,
         weight_decay=1e-3,
-        patience=40,
+        patience=30,
+        batch_norm=True,
         items_per_epoch=800,
     ),
-    "tl-iminet": Recipe(model="tl-iminet", held_out=("between-splish",)),
+    "tl-iminet": Recipe(model="tl-iminet", batch_norm=True, held_out=("between-splish",)),
 }
 
 SampleKey = tuple[int, int]  # (epoch, index): all that a random draw may depend on besides the seed
@@ -682,6 +683,7 @@ def export(
     if parents:
         config["parents"] = parents
     save_model(folder, network, statistics, config, metrics)
+    write_card(folder)
 
 
 @torch.no_grad()

