@@ -17,9 +17,11 @@ from iminet_viz import __version__
 from iminet_viz.errors import IminetVizError
 
 FOLDER = click.Path(path_type=Path)
+ROLES = ("imitation", "recording")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
+SEED = click.IntRange(0, 2**31 - 1)
+seed_option = click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw.")
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto (the GPU if there is one)."
 )
@@ -67,7 +69,7 @@ def run() -> None:
 @click.option("--out", type=FOLDER, required=True, help="Run folder; the model appears in OUT/model.")
 @click.option("--recipe", type=FOLDER, help="JSON: a recipe, or a model's config.json, to train that again.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe; repeatable.")
-@click.option("--seed", type=int, help="Seed of every random draw (default: the recipe's).")
+@click.option("--seed", type=SEED, help="Seed of every random draw (default: the recipe's).")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @device_option
 @force_option
@@ -288,8 +290,11 @@ def maximize(
     from iminet_viz.patterns import evidence, objectives
     from iminet_viz.sonification import SonifySettings
 
-    if (out / "pattern.json").exists() and not force:
-        raise GalleryError(f"{out}: holds a pattern already; --force replaces it")
+    if (out / "pattern.json").exists():
+        if not force:
+            raise GalleryError(f"{out}: holds a pattern already; --force replaces it")
+        for name in ("pattern.png", "pattern.json", *(f"{role}{end}" for role in ROLES for end in (".npy", ".flac"))):
+            (out / name).unlink(missing_ok=True)
     config = _engine(engine)
     loaded = load_model(model, _device(device))
     if unit:
@@ -315,7 +320,8 @@ def maximize(
     click.echo(f"{entry['objective']} of {entry['model']}: activation {entry['activation']:.3f} on the ReLU network")
     if entry["reference"]:
         real = entry["reference"]
-        click.echo(f"  largest on {real['clips']} real clips {real['max']:.3f}, percentile {real['percentile']:.1f}")
+        kind = "pairs of real clips" if layer == "fc1" else "real clips"
+        click.echo(f"  largest on {real['clips']} {kind} {real['max']:.3f}, percentile {real['percentile']:.1f}")
     for role, side in entry["inputs"].items():
         kept = side["activation_kept"]
         share = f"{100 * kept:.0f} % of the activation kept" if kept is not None else "no activation to keep"

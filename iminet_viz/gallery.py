@@ -58,6 +58,9 @@ class GallerySettings:
         Raises:
             GalleryError: a key is unknown or missing.
         """
+        names = {field.name for field in dataclasses.fields(GallerySettings)}
+        if unknown := sorted(set(values) - names):
+            raise GalleryError(f"the settings of the manifest hold unknown keys: {', '.join(unknown)}")
         try:
             return GallerySettings(
                 models=tuple(values["models"]),
@@ -103,6 +106,9 @@ def build(
     if settings.neurons < 1:
         raise GalleryError(f"{settings.neurons} neurons per layer were asked for, expected at least 1")
     models = [load_model(name, device) for name in settings.models]
+    names = [model.name for model in models]
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        raise GalleryError(f"two models are called {doubles[0]}; rename one of the folders")
     _claim(out, force)
     references = {model.name: _references(model, exemplars, out) for model in models}
     chosen = choose_neurons(models, references, settings)
@@ -129,6 +135,7 @@ def build(
             )
             patterns[model.name][layer] = made
     figures = _draw_figures(patterns, out)
+    _remove_strangers(out, entries)
     manifest = {
         "format": FORMAT,
         "title": f"What {' and '.join(settings.models)} listen for",
@@ -167,7 +174,7 @@ def choose_neurons(
             if layer not in other.network.layers:
                 continue
             theirs = activity[other.name]
-            if own is None or theirs is None or len(own) != len(theirs):
+            if own is None or theirs is None or _clips(references[first.name]) != _clips(references[other.name]):
                 chosen[other.name][layer] = [
                     (neuron, None) for neuron in neurons if neuron < other.network.n_channels(layer)
                 ]
@@ -175,6 +182,8 @@ def choose_neurons(
             twins, correlation = evidence.match_neurons(own, theirs)
             pairs: list[tuple[int, dict[str, Any] | None]] = []
             for index, neuron in enumerate(neurons):
+                if twins[neuron] < 0:
+                    continue
                 value = round(float(correlation[neuron]), 4)
                 pairs.append((int(twins[neuron]), {"id": f"{first.name}/{layer}/{neuron}", "correlation": value}))
                 if other is models[1]:
@@ -184,6 +193,10 @@ def choose_neurons(
     return chosen
 
 
+def _clips(references: evidence.References | None) -> tuple[str, ...]:
+    return references.clips if references else ()
+
+
 def write_entry(
     folder: Path,
     pattern: Pattern,
@@ -191,8 +204,18 @@ def write_entry(
     sound: SonifySettings,
     references: evidence.References | None = None,
     extra: Mapping[str, Any] | None = None,
+    exemplars: tuple[Path, Path] | None = None,
 ) -> dict[str, Any]:
     """Write a pattern's picture, sounds, arrays and, last, ``pattern.json``.
+
+    Args:
+        folder: made if missing.
+        pattern: what to write.
+        model: the model it belongs to.
+        sound: how it becomes a sound.
+        references: real clips to compare it with.
+        extra: further keys of the entry.
+        exemplars: folder of the recordings and root of the gallery: the top clips are copied there.
 
     Returns:
         The entry as written.
@@ -231,6 +254,9 @@ def write_entry(
     for side in sides.values():
         side["activation"] = activation
         side["activation_kept"] = activation / pattern.activation if pattern.activation > 0 else None
+    real = evidence.compare_with_real(pattern, references) if references else None
+    if real and exemplars:
+        _copy_exemplars(real["top"], model, *exemplars)
     trace = pattern.trace[np.linspace(0, len(pattern.trace) - 1, min(len(pattern.trace), TRACE_POINTS)).astype(int)]
     term = pattern.objective.terms[0]
     simple = len(pattern.objective.terms) == 1 and term.direction is None
@@ -253,7 +279,7 @@ def write_entry(
         "converged": pattern.converged,
         "steps": len(pattern.trace),
         "trace": [round(float(value), 5) for value in trace],
-        "reference": evidence.compare_with_real(pattern, references) if references else None,
+        "reference": real,
         "frontends": {role: config_to_dict(config) for role, config in pattern.frontends.items()},
         "inputs": sides,
         "picture": picture.name,
@@ -285,8 +311,7 @@ def read_pattern(folder: Path) -> Pattern:
             for term in entry["terms"]
         )
         inputs = {
-            role: np.load(folder / side["array"], allow_pickle=False).astype(np.float32)
-            for role, side in entry["inputs"].items()
+            role: _read_array(folder / side["array"]).astype(np.float32) for role, side in entry["inputs"].items()
         }
         frontends = {role: config_from_dict(values) for role, values in entry["frontends"].items()}
         for role, values in inputs.items():
@@ -309,8 +334,14 @@ def read_pattern(folder: Path) -> Pattern:
             trace=np.asarray(entry["trace"], np.float32),
             converged=entry["converged"],
         )
-    except (KeyError, TypeError, ValueError, OSError, IminetVizError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, IminetVizError) as error:
         raise GalleryError(f"{folder}: not a whole entry ({error})") from None
+
+
+def _read_array(path: Path) -> np.ndarray:
+    """Read a plain .npy; never an archive, never a pickle."""
+    with path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 @torch.no_grad()
@@ -336,57 +367,58 @@ def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> li
     """
     try:
         manifest = read_json(folder / "manifest.json")
-        entries, listed = manifest["entries"], manifest["models"]
-        fingerprints = {item["name"]: item["fingerprint"] for item in listed}
-        figures = manifest["figures"]
-    except (CheckpointError, KeyError, TypeError) as error:
+        entries, figures = list(manifest["entries"]), list(manifest["figures"])
+        sources = list(zip(manifest["settings"]["models"], manifest["models"], strict=True))
+        fingerprints = {item["name"]: item["fingerprint"] for _, item in sources}
+    except (CheckpointError, KeyError, TypeError, ValueError) as error:
         raise GalleryError(f"{folder}: no gallery to verify ({error})") from None
     faults: list[str] = []
     if manifest.get("format") != FORMAT:
         faults.append(f"manifest.json: format {manifest.get('format')!r}, this version reads {FORMAT}")
     loaded: dict[str, TrainedModel] = {}
-    for name, fingerprint in fingerprints.items():
+    for source, item in sources:
+        name = item["name"]
         try:
-            loaded[name] = models[name] if models else load_model(name)
+            loaded[name] = models[name] if models else load_model(source)
         except (CheckpointError, KeyError) as error:
             faults.append(f"model {name}: {error}")
             continue
-        if loaded[name].fingerprint != fingerprint:
+        if loaded[name].fingerprint != fingerprints[name]:
             faults.append(f"model {name}: its weights are not those that the gallery was made with")
             del loaded[name]
-    expected = {"manifest.json", "index.html"}
-    for figure in figures:
-        expected.add(figure["file"])
-        faults += _check_file(folder, figure["file"], figure["sha256"])
-    for entry in entries:
-        home = folder / entry["folder"]
-        if not home.resolve().is_relative_to(folder.resolve()):
-            faults.append(f"{entry['id']}: its folder {entry['folder']} is outside the gallery")
-            continue
-        expected.add(f"{entry['folder']}/pattern.json")
-        expected.update(f"{entry['folder']}/{name}" for name in entry["files"])
-        before = len(faults)
-        for name, digest in entry["files"].items():
-            faults += _check_file(folder, f"{entry['folder']}/{name}", digest)
-        if len(faults) == before:
-            faults += _check_entry(home, entry, loaded.get(entry["model"]))
-        for clip in (entry["reference"] or {}).get("top", ()):
-            expected.update(clip[key] for key in ("sound", "picture") if clip.get(key))
-            for pair in ("sounds", "pictures"):
-                expected.update(name for name in clip.get(pair, ()) if name)
-    faults += [
-        f"{name}: is missing"
-        for name in sorted(expected)
-        if not (folder / name).is_file() and not any(f.startswith(name) for f in faults)
-    ]
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    expected: dict[str, str | None] = {"manifest.json": None, "index.html": None}  # name: hash, if one is known
+    for number, figure in enumerate(figures):
+        try:
+            expected[figure["file"]] = figure["sha256"]
+        except (KeyError, TypeError) as error:
+            faults.append(f"figure {number}: not a whole figure ({error!r})")
+    for number, entry in enumerate(entries):
+        try:
+            home = entry["folder"]
+            if not (folder / home).resolve().is_relative_to(folder.resolve()):
+                faults.append(f"{entry['id']}: its folder {home} is outside the gallery")
+                continue
+            expected[f"{home}/pattern.json"] = None
+            expected.update({f"{home}/{name}": digest for name, digest in entry["files"].items()})
+            copies = _exemplar_files(entry)
+            expected.update(copies)
+            if unlisted := sorted(_exemplar_names(entry) - set(copies)):
+                faults.append(f"{entry['id']}: {unlisted[0]} is outside the gallery's own exemplars")
+            whole = all(not _check_file(folder, f"{home}/{name}", digest) for name, digest in entry["files"].items())
+            if whole and not _check_file(folder, f"{home}/pattern.json", None):
+                faults += _check_entry(folder / home, entry, loaded.get(entry["model"]))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            faults.append(f"entry {number}: not a whole entry ({error!r})")
+    for name, digest in sorted(expected.items()):
+        faults += _check_file(folder, name, digest)
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     faults += [
         f"{name}: is not in the manifest"
-        for name in sorted(present - expected - {"README.md"})
+        for name in sorted(present - set(expected) - {"README.md"})
         if not name.startswith("comparison/")
     ]
     page = folder / "index.html"
-    if page.is_file() and _page(manifest) != page.read_text(encoding="utf-8"):
+    if page.is_file() and _page(manifest).encode() != page.read_bytes():
         faults.append("index.html: does not show this manifest")
     return faults
 
@@ -422,13 +454,13 @@ def _check_entry(home: Path, entry: Mapping[str, Any], model: TrainedModel | Non
     return faults
 
 
-def _check_file(folder: Path, name: str, digest: str) -> list[str]:
+def _check_file(folder: Path, name: str, digest: str | None) -> list[str]:
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         return [f"{name}: lies outside the gallery"]
     if not path.is_file():
         return [f"{name}: is missing"]
-    return [] if _hash(path) == digest else [f"{name}: its content has changed"]
+    return [f"{name}: its content has changed"] if digest is not None and _hash(path) != digest else []
 
 
 def _claim(out: Path, force: bool) -> None:
@@ -439,13 +471,21 @@ def _claim(out: Path, force: bool) -> None:
     if out.is_dir() and any(out.iterdir()) and not marker.is_dir():
         if not force:
             raise GalleryError(f"{out}: is not empty; --force replaces the gallery in it")
-        if not (out / "manifest.json").is_file():
+        if not _is_gallery(out):
             raise GalleryError(f"{out}: holds something that is no gallery, it is left alone")
         for name in ("entries", "figures", "exemplars"):
             shutil.rmtree(out / name, ignore_errors=True)
         for name in ("manifest.json", "index.html"):
             (out / name).unlink(missing_ok=True)
     marker.mkdir(parents=True, exist_ok=True)
+
+
+def _is_gallery(folder: Path) -> bool:
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except IminetVizError:
+        return False
+    return manifest.get("format") == FORMAT and isinstance(manifest.get("entries"), list) and "settings" in manifest
 
 
 def _references(model: TrainedModel, exemplars: Path | None, out: Path) -> evidence.References | None:
@@ -504,8 +544,8 @@ def _make_layer(
     """Make all entries of a layer that are not there yet, and return all its patterns."""
     make = objectives.fc_unit if layer == "fc1" else lambda index: objectives.channel(layer, index)
     places = {neuron: f"entries/{model.name}/{layer}/{neuron}" for neuron, _ in neurons}
-    key = _key(model, settings, references)
-    missing = [neuron for neuron, _ in neurons if _finished(out / places[neuron], key) is None]
+    keys = {neuron: _key(model, settings, references, twin) for neuron, twin in neurons}
+    missing = [neuron for neuron, _ in neurons if _finished(out / places[neuron], keys[neuron]) is None]
     fresh: dict[int, Pattern] = {}
     if missing:
         made = maximize_many(model, [make(neuron) for neuron in missing], settings.engine, settings.seed)
@@ -513,15 +553,12 @@ def _make_layer(
     patterns = []
     for neuron, twin in neurons:
         folder = out / places[neuron]
-        entry = _finished(folder, key)
+        entry = _finished(folder, keys[neuron])
         try:
             if entry is None:
-                entry = write_entry(
-                    folder, fresh[neuron], model, settings.sound, references, {"twin": twin, "key": key}
-                )
-                if exemplars and entry["reference"]:
-                    _copy_exemplars(entry["reference"]["top"], model, exemplars, out)
-                    write_json(folder / "pattern.json", entry)
+                copies = (exemplars, out) if exemplars else None
+                extra = {"twin": twin, "key": keys[neuron]}
+                entry = write_entry(folder, fresh[neuron], model, settings.sound, references, extra, copies)
             patterns.append(fresh.get(neuron) or read_pattern(folder))
             entries.append({**entry, "folder": places[neuron]})
         except IminetVizError as error:
@@ -531,7 +568,43 @@ def _make_layer(
     return patterns
 
 
-def _key(model: TrainedModel, settings: GallerySettings, references: evidence.References | None) -> str:
+def _remove_strangers(out: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Delete what an interrupted build with other settings left behind, temporary files too."""
+    wanted = {f"{entry['folder']}/{name}" for entry in entries for name in (*entry["files"], "pattern.json")}
+    wanted |= {name for entry in entries for name in _exemplar_files(entry)}
+    for root in ("entries", "exemplars"):
+        for path in sorted((out / root).rglob("*"), reverse=True):
+            if path.is_dir():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif path.relative_to(out).as_posix() not in wanted:
+                path.unlink()
+
+
+def _exemplar_names(entry: Mapping[str, Any]) -> set[str]:
+    """Copied clips and pictures that the page would open."""
+    names: set[str] = set()
+    for clip in (entry["reference"] or {}).get("top", ()):
+        names.update(clip[key] for key in ("sound", "picture") if clip.get(key))
+        for key in ("sounds", "pictures"):
+            names.update(clip.get(key, ()))
+    return names
+
+
+def _exemplar_files(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Name and hash of every copied clip and its picture that an entry shows."""
+    found: dict[str, str] = {}
+    for clip in (entry["reference"] or {}).get("top", ()):
+        found.update(clip.get("files", {}))
+    return found
+
+
+def _key(
+    model: TrainedModel,
+    settings: GallerySettings,
+    references: evidence.References | None,
+    twin: dict[str, Any] | None,
+) -> str:
     """What an entry depends on; an entry of another key is made anew."""
     facts = {
         "format": FORMAT,
@@ -539,7 +612,9 @@ def _key(model: TrainedModel, settings: GallerySettings, references: evidence.Re
         "seed": settings.seed,
         "engine": dataclasses.asdict(settings.engine),
         "sound": dataclasses.asdict(settings.sound),
+        "levels": {role: dataclasses.asdict(level) for role, level in model.db_statistics.items()},
         "clips": references.clips if references else None,
+        "twin": twin,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -556,10 +631,13 @@ def _copy_exemplars(top: list[dict[str, Any]], model: TrainedModel, exemplars: P
     """Put what the tower hears of each top clip into the gallery, with its picture; names go into ``top``."""
     for clip in top:
         if "clip" in clip:
-            clip["sound"], clip["picture"] = _copy_exemplar(clip["clip"], clip["role"], model, exemplars, out)
+            names = list(_copy_exemplar(clip["clip"], clip["role"], model, exemplars, out))
+            clip["sound"], clip["picture"] = names
         else:
             made = [_copy_exemplar(clip[role], role, model, exemplars, out) for role in ("imitation", "recording")]
             clip["sounds"], clip["pictures"] = [sound for sound, _ in made], [picture for _, picture in made]
+            names = [*clip["sounds"], *clip["pictures"]]
+        clip["files"] = {name: _hash(out / name) for name in names}
 
 
 def _copy_exemplar(name: str, role: str, model: TrainedModel, exemplars: Path, out: Path) -> tuple[str, str]:

@@ -61,7 +61,7 @@ def plot_pattern(pattern: Pattern) -> Figure:
         config = pattern.frontends[role]
         image = draw_spectrogram(axes, pattern.inputs[role], config)
         title = f"{pattern.layer} neuron {pattern.neuron}" + (f", {role} side" if len(roles) > 1 else "")
-        axes.set_title(f"{title}   ({pattern.model})", fontsize=9)
+        axes.set_title(f"{title}   ({pattern.model})", fontsize=9, parse_math=False)
         axes.set_xlabel("time (s)")
         axes.set_ylabel("frequency (Hz, mel)")
         figure.colorbar(image, ax=axes, label="level (std)", pad=0.02)
@@ -73,7 +73,7 @@ def plot_spectrogram(values: np.ndarray, config: FrontEndConfig, title: str, lab
     figure = _figure(6.4, 2.5)
     (axes,) = _column(figure, 1)
     image = draw_spectrogram(axes, values, config)
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=9, parse_math=False)
     axes.set_xlabel("time (s)")
     axes.set_ylabel("frequency (Hz, mel)")
     figure.colorbar(image, ax=axes, label=label, pad=0.02)
@@ -95,7 +95,7 @@ def plot_tower(columns: Mapping[str, Mapping[str, Sequence[Pattern]]], role: str
     for row, layer in enumerate(layers):
         for column, (model, by_layer) in enumerate(columns.items()):
             block: Any = blocks[row, column]
-            block.suptitle(f"{layer}, {model}", fontsize=9)
+            block.suptitle(f"{layer}, {model}", fontsize=9, parse_math=False)
             grid = np.asarray(block.subplots(2, 2, squeeze=False))
             for place, axes in enumerate(grid.ravel()):
                 if place >= len(by_layer[layer]):
@@ -119,7 +119,7 @@ def plot_pairs(columns: Mapping[str, Sequence[Pattern]], title: str) -> Figure:
         for column, role in enumerate(("imitation", "recording")):
             axes = grid[row, column]
             draw_spectrogram(axes, pattern.inputs[role], pattern.frontends[role])
-            axes.set_title(f"fc1 unit {pattern.neuron}, {role} side ({model})", fontsize=8)
+            axes.set_title(f"fc1 unit {pattern.neuron}, {role} side ({model})", fontsize=8, parse_math=False)
             axes.tick_params(labelsize=7)
             axes.set_ylabel("Hz (mel)", fontsize=7)
             if row == len(rows) - 1:

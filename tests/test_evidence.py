@@ -147,7 +147,6 @@ def test_references_come_back_as_they_were_written(model, references, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing temporary is left
 
 
-@pytest.mark.xfail(strict=True, reason="evidence.save_references: safetensors writes two metadata keys in any order")
 def test_the_same_references_give_the_same_bytes(references, tmp_path):
     contents = set()
     for _ in range(16):

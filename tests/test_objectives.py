@@ -147,7 +147,6 @@ def test_fc1_has_no_positions(network):
 
 
 @pytest.mark.parametrize("position", [(1,), (1, 2, 3)])
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="objectives.py: zip(strict=True) escapes as ValueError")
 def test_a_position_of_another_length_is_refused(network, position):
     with pytest.raises(PatternError):
         unit("imitation.conv1", 0, position).check(network)

@@ -42,7 +42,7 @@ class EngineConfig:
     jitter: int = 0  # frames: the input is rolled in time by up to so many at each step
     precision: str = "auto"  # "bf16", "32", or bf16 where the processor has it; what is reported is always float32
     tolerance: float = 1e-3  # a pattern is done when ``patience`` steps raise it by less than this share
-    patience: int = 32
+    patience: int = 16
 
     def __post_init__(self) -> None:
         if self.parameterization not in PARAMETERIZATIONS:
@@ -54,8 +54,12 @@ class EngineConfig:
                 raise PatternError(f"{name} {getattr(self, name)}, expected at least {smallest}")
         if self.precision not in ("auto", "bf16", "32"):
             raise PatternError(f"precision {self.precision!r}, expected auto, bf16 or 32")
-        if not self.learning_rate > 0:
-            raise PatternError(f"learning_rate {self.learning_rate}, expected more than 0")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise PatternError(f"{field.name} {value}, expected a finite number")
+        if not 0 < self.learning_rate <= 1e3:
+            raise PatternError(f"learning_rate {self.learning_rate}, expected more than 0 and at most 1000")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,14 +155,14 @@ def maximize_many(
     channels = _single_channels(network, objectives)
     local = [_local(objective, bool(crops[0]), channels is not None) for objective in objectives]
 
-    was_training = network.training
+    modes = {module: module.training for module in network.modules()}
     wanted_gradients = [p for p in network.parameters() if p.requires_grad]
     network.eval()  # with batch statistics the patterns of a batch would leak into each other
     network.requires_grad_(False)  # the weights are fixed: no gradient for them, a third less work
     try:
         with leaky(network, config.slope) as set_slope:
             images, traces, converged = _ascend(
-                model, local, shapes, config, seed, report, bool(crops[0]), channels, set_slope
+                model, objectives, local, shapes, config, seed, report, bool(crops[0]), channels, set_slope
             )
         levels = {role: [level for _, level in made] for role, made in images.items()}
         inputs = {
@@ -171,12 +175,15 @@ def maximize_many(
             with leaky(network, config.slope):
                 leaky_values = layer_values(network, objectives, inputs)
     finally:
-        network.train(was_training)
+        for module, training in modes.items():
+            module.training = training
         for parameter in wanted_gradients:
             parameter.requires_grad_()
 
     patterns = []
     for index, objective in enumerate(objectives):
+        if not all(torch.isfinite(image[index]).all() for image in inputs.values()):
+            raise PatternError(f"the input for {objective} is not finite after the last step; lower the learning rate")
         own = {role: image[index].cpu().numpy() for role, image in inputs.items()}
         relu_own = {layer: value[index] for layer, value in relu_values.items()}
         leaky_own = {layer: value[index] for layer, value in leaky_values.items()}
@@ -224,6 +231,7 @@ def to_decibels(x: Tensor, top_db: float, level: DbStatistics) -> Tensor:
 def _ascend(
     model: TrainedModel,
     objectives: Sequence[Objective],
+    local: Sequence[Objective],
     shapes: Mapping[str, tuple[int, int]],
     config: EngineConfig,
     seed: int,
@@ -232,7 +240,7 @@ def _ascend(
     channels: Tensor | None,
     set_slope: Callable[[float], None],
 ) -> tuple[dict[str, list[tuple[Tensor, DbStatistics]]], list[np.ndarray], list[bool]]:
-    """Run the loop: ``{role: [(image, its level)]}``, traces and who converged."""
+    """Run the loop on the ``local`` objectives: ``{role: [(image, its level)]}``, traces and who converged."""
     parameterization = PARAMETERIZATIONS[config.parameterization]
     device = model.device
     generators = [generator_for(seed, objective) for objective in objectives]
@@ -277,10 +285,10 @@ def _ascend(
         inputs = images()
         seen = {role: _jittered(x, generators, config.jitter) for role, x in inputs.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            values = layer_values(model.network, objectives, seen, channels)
+            values = layer_values(model.network, local, seen, channels)
         values = {layer: value.float() for layer, value in values.items()}
         raised = torch.stack(
-            [objective({k: v[index] for k, v in values.items()}) for index, objective in enumerate(objectives)]
+            [objective({k: v[index] for k, v in values.items()}) for index, objective in enumerate(local)]
         )
         penalty = torch.zeros((), device=device)
         for x in inputs.values():
@@ -311,7 +319,9 @@ def _ascend(
             if done.all():
                 break
     with torch.no_grad():
-        final = {role: list(zip(made, levels(role, made), strict=True)) for role, made in images().items()}
+        final = {
+            role: list(zip(made.detach().clone(), levels(role, made), strict=True)) for role, made in images().items()
+        }
     traces = [torch.stack(history)[: lengths[index], index].numpy() for index in range(batch)]
     return final, traces, done.tolist()
 

@@ -109,7 +109,8 @@ def save_references(path: Path, references: References) -> None:
     """Write activations and clip names; whole or not at all."""
     from safetensors.numpy import save_file
 
-    header = {"fingerprint": references.fingerprint, "clips": json.dumps(references.clips)}
+    # one entry: safetensors writes several in any order, and the same activations shall give the same bytes
+    header = {"references": json.dumps({"fingerprint": references.fingerprint, "clips": references.clips})}
     with atomic_path(path) as temporary:
         save_file(references.values, temporary, metadata=header)
 
@@ -128,7 +129,8 @@ def load_references(path: Path, model: TrainedModel) -> References:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        references = References(header["fingerprint"], tuple(json.loads(header["clips"])), values)
+        facts = json.loads(header["references"])
+        references = References(facts["fingerprint"], tuple(facts["clips"]), values)
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: not a file of reference activations ({error})") from None
     if references.fingerprint != model.fingerprint:
@@ -185,8 +187,8 @@ def match_neurons(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         b: the same of the other, same clips in the same order.
 
     Returns:
-        ``(channels,)`` twin of each neuron of ``a`` in ``b``, and ``(channels,)`` their correlation. A neuron that is
-        constant on all clips correlates with nothing: 0.
+        ``(channels,)`` twin of each neuron of ``a`` in ``b``, -1 where ``b`` has too few, and ``(channels,)`` their
+        correlation. A neuron that is constant on all clips correlates with nothing: 0.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -196,5 +198,7 @@ def match_neurons(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12)
 
     correlation = normalised(a.astype(np.float64)).T @ normalised(b.astype(np.float64))
-    rows, twins = linear_sum_assignment(correlation, maximize=True)
-    return twins, correlation[rows, twins]
+    rows, columns = linear_sum_assignment(correlation, maximize=True)
+    twins, matched = np.full(len(correlation), -1), np.zeros(len(correlation))
+    twins[rows], matched[rows] = columns, correlation[rows, columns]
+    return twins, matched

@@ -104,7 +104,10 @@ class Objective:
                     raise PatternError("fc1 has no positions; use fc_unit")
                 role, name = term.layer.split(".")
                 shape = network.towers[role].map_shape(name)
-                if not all(0 <= place < size for place, size in zip(term.position, shape, strict=True)):
+                inside = len(term.position) == 2 and all(
+                    0 <= place < size for place, size in zip(term.position, shape, strict=True)
+                )
+                if not inside:
                     raise PatternError(f"{term.layer} has maps of {shape[0]} x {shape[1]}, no position {term.position}")
 
     def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
