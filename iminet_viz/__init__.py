@@ -9,7 +9,8 @@ try:
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0.1.0"
 
-# Public name -> module that holds it; loaded on first use, so that `import iminet_viz` and --help stay instant.
+# Public name -> module that holds it (":name" where it is called otherwise there); loaded on first use, so that
+# `import iminet_viz` and --help stay instant.
 _EXPORTS = {
     "load_model": "checkpoint",
     "untrained_model": "checkpoint",
@@ -20,7 +21,7 @@ _EXPORTS = {
     "EngineConfig": "patterns.engine",
     "Pattern": "patterns.engine",
     "plot_pattern": "plotting",
-    "sonify_pattern": "sonification",
+    "sonify": "sonification:sonify_pattern",
     "IminetVizError": "errors",
 }
 _MODULES = ("frontends", "evaluation", "training", "gallery")
@@ -32,7 +33,8 @@ def __getattr__(name: str) -> Any:
     if name == "objectives":
         return import_module("iminet_viz.patterns.objectives")
     if name in _EXPORTS:
-        return getattr(import_module(f"iminet_viz.{_EXPORTS[name]}"), name)
+        module, _, own_name = _EXPORTS[name].partition(":")
+        return getattr(import_module(f"iminet_viz.{module}"), own_name or name)
     if name in _MODULES:
         return import_module(f"iminet_viz.{name}")
     raise AttributeError(f"module 'iminet_viz' has no attribute {name!r}")

@@ -339,7 +339,13 @@ def gallery() -> None:
 @gallery.command("build")
 @click.option("--models", "names", multiple=True, help="Shipped name or folder; repeat, or several after one --models.")
 @click.argument("more", nargs=-1)
-@click.option("--neurons", type=click.IntRange(1), default=4, show_default=True, help="Per layer and model.")
+@click.option(
+    "--neurons",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Per layer and model; half as many fc1 pairs.",
+)
 @click.option("--out", type=FOLDER, required=True, help="Folder to make; an interrupted build there is continued.")
 @click.option("--exemplars", type=FOLDER, help="Folder of recordings: shows those that excite each neuron most.")
 @click.option("--manifest", type=FOLDER, help="Build again what this manifest.json describes.")

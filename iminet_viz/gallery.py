@@ -167,7 +167,9 @@ def choose_neurons(
         if own is not None and (own.max(axis=0) > 0).any():
             alive = np.flatnonzero(own.max(axis=0) > 0)
         rng = np.random.default_rng((settings.seed, place))
-        neurons = sorted(int(n) for n in rng.choice(alive, size=min(settings.neurons, len(alive)), replace=False))
+        # a pair takes twice the room: half as many, as in the paper
+        wanted = (settings.neurons + 1) // 2 if layer == "fc1" else settings.neurons
+        neurons = sorted(int(n) for n in rng.choice(alive, size=min(wanted, len(alive)), replace=False))
         own_pairs: list[tuple[int, dict[str, Any] | None]] = [(neuron, None) for neuron in neurons]
         chosen[first.name][layer] = own_pairs
         for other in models[1:]:
@@ -286,10 +288,20 @@ def write_entry(
         "picture_size": list(_png_size(picture)),
         **(extra or {}),
     }
+    entry = _rounded(entry)
     names = [picture.name, *(side[key] for side in sides.values() for key in ("array", "sound"))]
     entry["files"] = {name: _hash(folder / name) for name in names}
     write_json(folder / "pattern.json", entry)
     return entry
+
+
+def _rounded(value: Any) -> Any:
+    """Floats of a JSON value to six significant digits: more is noise, and a third of the file."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def read_pattern(folder: Path) -> Pattern:
@@ -674,7 +686,7 @@ def _draw_figures(patterns: Mapping[str, Mapping[str, Sequence[Pattern]]], out: 
     described = []
     for number, caption, figure in figures:
         name = f"figures/figure{number}.png"
-        save_figure(out / name, figure, dpi=100)
+        save_figure(out / name, figure, dpi=82)
         width, height = _png_size(out / name)
         described.append(
             {"file": name, "caption": caption, "width": width, "height": height, "sha256": _hash(out / name)}

@@ -5,6 +5,7 @@ White is more energy, as in the paper. Axes are in Hz (mel scale) and seconds.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,9 +129,17 @@ def plot_pairs(columns: Mapping[str, Sequence[Pattern]], title: str) -> Figure:
 
 
 def save_figure(path: Path, figure: Figure, dpi: int = 80) -> None:
-    """Write a PNG without time stamps, so that the same figure gives the same bytes; whole or not at all."""
+    """Write a PNG in 24 shades of grey, a fifth of the size; no time stamp, so the same figure gives the same bytes.
+
+    The file appears whole or not at all.
+    """
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=dpi, format="png", metadata={"Software": None})
+    image = Image.open(drawn).convert("L").quantize(24, dither=Image.Dither.NONE)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
+        image.save(temporary, format="PNG", optimize=True)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -22,6 +22,7 @@ from torch import Tensor
 from iminet_viz.audio import crest_db
 from iminet_viz.errors import PatternError
 from iminet_viz.frontends import LogMel, LogMelConfig
+from iminet_viz.patterns.engine import Pattern
 
 # Keeps quotients finite; far below the quietest cell (1e-8 of the maximum).
 TINY = 1e-30
@@ -60,7 +61,7 @@ class SonifySettings:
     griffin_lim_iterations: int = 64  # 32: 0.06 dB more error, half the time; 128: 0.01 dB less, twice
     momentum: float = 0.99  # imitation, overlap 6: 0.5 has 0.1 dB more error, 1.3 has 0.2 dB more
     fade_s: float = 0.01
-    peak: float = 0.9  # head room for players that resample
+    peak: float = 0.5  # patterns are shrill; head room for players that resample
 
     def __post_init__(self) -> None:
         if self.overlap < 1 or self.mel_iterations < 0 or self.griffin_lim_iterations < 0:
@@ -137,6 +138,31 @@ def sonify(
         crest_db=crest_db(waveform),
         buzz_db=frame_rate_buzz_db(waveform, config.sample_rate, config.sample_rate / config.hop_length),
     )
+
+
+def sonify_pattern(
+    pattern: Pattern, role: str | None = None, settings: SonifySettings | None = None
+) -> tuple[np.ndarray, int]:
+    """Make one side of a pattern audible: ``(samples,)`` float32 and the rate in Hz, ready for ``save_audio``.
+
+    Args:
+        pattern: of a tower's neuron, or of an fc1 unit.
+        role: the side to hear, "imitation" or "recording"; only a pair needs it.
+        settings: how; the defaults if ``None``.
+
+    Raises:
+        PatternError: a pair without a role, a role that the pattern does not have, or no log-mel.
+    """
+    roles = list(pattern.inputs)
+    if role is None and len(roles) == 1:
+        role = roles[0]
+    if role not in roles:
+        raise PatternError(f"the pattern of {pattern.objective} has the sides {' and '.join(roles)}: choose a role")
+    config, level = pattern.frontends[role], pattern.db_statistics[role]
+    if not isinstance(config, LogMelConfig):
+        raise PatternError(f"the {role} side of {pattern.objective} is no log-mel: only those can be made to sound")
+    made = sonify(pattern.inputs[role], config, level.mean_db, level.std_db, settings, pattern.seed)
+    return made.waveform, made.sample_rate
 
 
 def to_mel_power(pattern: np.ndarray, config: LogMelConfig, mean_db: float, std_db: float) -> np.ndarray:
