@@ -33,7 +33,7 @@ from iminet_viz.patterns import evidence, objectives
 from iminet_viz.patterns.engine import EngineConfig, Pattern, layer_values, maximize_many
 from iminet_viz.patterns.objectives import Objective, Term
 from iminet_viz.plotting import plot_pairs, plot_pattern, plot_spectrogram, plot_tower, save_figure
-from iminet_viz.sonification import SonifySettings, sonify
+from iminet_viz.sonification import SonifySettings, realizability, sonify
 
 FORMAT = 1
 TRACE_POINTS = 64
@@ -246,6 +246,7 @@ def write_entry(
             "sample_rate": made.sample_rate,
             "mean_db": level.mean_db,
             "std_db": level.std_db,
+            "realizability": realizability(values, config, level.mean_db, level.std_db),
             "crest_db": made.crest_db,
             "log_mel_error_db": made.log_mel_error_db,
             "buzz_db": made.buzz_db,
@@ -288,20 +289,10 @@ def write_entry(
         "picture_size": list(_png_size(picture)),
         **(extra or {}),
     }
-    entry = _rounded(entry)
     names = [picture.name, *(side[key] for side in sides.values() for key in ("array", "sound"))]
     entry["files"] = {name: _hash(folder / name) for name in names}
     write_json(folder / "pattern.json", entry)
     return entry
-
-
-def _rounded(value: Any) -> Any:
-    """Floats of a JSON value to six significant digits: more is noise, and a third of the file."""
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def read_pattern(folder: Path) -> Pattern:

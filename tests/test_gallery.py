@@ -203,7 +203,7 @@ def test_more_neurons_than_there_are_alive_are_not_invented():
     chosen = gallery.choose_neurons([MODELS["small"]], references, dataclasses.replace(SMALL, neurons=9))
     assert [neuron for neuron, _ in chosen["small"]["recording.conv2"]] == [3, 30]
     assert [neuron for neuron, _ in chosen["small"]["recording.conv1"]] == [3]  # it has 24 neurons
-    assert len(chosen["small"]["fc1"]) == 9
+    assert len(chosen["small"]["fc1"]) == 5  # half as many of them
 
 
 # --- interruptions --------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_lines_of_the_readme(tmp_path):
     iv.plot_pattern(pattern).savefig(tmp_path / "conv2_17.png")
     iv.save_audio(tmp_path / "conv2_17.wav", *iv.sonify(pattern))
     waveform = iv.load_audio(tmp_path / "conv2_17.wav", 16_000)
-    assert len(waveform) == 482 * 133 and np.abs(waveform).max() > 0.5
+    assert len(waveform) == 482 * 133 and np.abs(waveform).max() > 0.4
     pair = iv.maximize(model, iv.objectives.fc_unit(3), config)
     with pytest.raises(PatternError, match="imitation and recording"):
         iv.sonify(pair)

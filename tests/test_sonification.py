@@ -213,7 +213,7 @@ def test_silence_becomes_a_defined_sound() -> None:
     pattern, mean_db, std_db = see(np.zeros(SHORT_IMITATION.n_samples), SHORT_IMITATION)
     sound = sonify(pattern, SHORT_IMITATION, mean_db, std_db)
     assert np.isfinite(sound.waveform).all()
-    assert np.abs(sound.waveform).max() == pytest.approx(0.9, rel=1e-6)
+    assert np.abs(sound.waveform).max() == pytest.approx(SonifySettings().peak, rel=1e-6)
 
 
 def test_a_single_loud_cell_and_huge_values_stay_finite() -> None:

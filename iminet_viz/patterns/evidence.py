@@ -174,7 +174,7 @@ def compare_with_real(
         "percentile": float(100 * (flat <= own).mean()),
         "headroom": own / largest if largest > 0 else None,
         "exceeds": own > largest,
-        "histogram": {"edges": [float(edge) for edge in edges], "counts": [int(count) for count in counts]},
+        "histogram": {"edges": [float(f"{edge:.6g}") for edge in edges], "counts": [int(count) for count in counts]},
         "top": top,
     }
 
