@@ -10,7 +10,7 @@ gallery: $(VENV)/.installed
 	$(BIN)/iminet-viz gallery build --models tl-iminet-conv123 tl-iminet-scratch --neurons 4 --out $(GALLERY) --force
 
 test: $(VENV)/.installed
-	$(BIN)/pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -21,8 +21,8 @@ PURPOSE = {
 
 LIMITS = {
     "language-tower": "Language goes with speaker and microphone in these collections: most languages have one to "
-    "three voices. The training clips are learned by heart while whole held-out collections stay near chance, so the "
-    "figures say that this tower has learned voices, not languages. The paper's 69.8 % comes from 56,000 clips split "
+    "three voices. The training clips are learned by heart while a whole held-out collection stays near chance, so the "
+    "figures say that this tower has learned voices, not languages. The validation collection chose the epoch. The paper's 69.8 % comes from 56,000 clips split "
     "at random.",
     "sound-tower": "The held-out fold chose nothing: the last epoch counts. ESC-10 clips are 5 s, the tower sees 3 s; "
     "a clip's class is the mean over its windows.",
@@ -58,6 +58,8 @@ def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
         for key, value in data.items()
         if key not in ("name", "licence")
     ]
+    if best := metrics.get("run", {}).get("best_epoch"):
+        lines.append(f"* epochs: {metrics['run']['epochs']} trained, the weights of epoch {best} kept")
     for role, parent in config.get("parents", {}).items():
         lines.append(f"* {role} tower starts from {parent['name']} ({parent['fingerprint']}), whose data count too")
     lines += ["", "## Recipe", ""]

@@ -6,6 +6,7 @@ Heavy imports stay inside the verbs, so that ``--help`` is instant.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,9 @@ def main() -> None:
 
 def run() -> None:
     """Entry point: a user's mistake is one sentence and exit status 1; 2 for usage; a traceback only for our bug."""
+    # Before torch is loaded: threads that wait for each other shall sleep, not spin. On a machine that does something
+    # else too, spinning made the same patterns take two to seven times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         main(standalone_mode=False)
     except IminetVizError as error:
@@ -93,17 +97,13 @@ def train(
     with pre-trained layers: --set pretrained_layers=3 --set imitation_from=language-tower --set
     recording_from=sound-tower.
     """
-    import shutil
+    from iminet_viz import datasets, training
 
-    from iminet_viz import training
-
-    values = _recipe_values(model, recipe, changes, seed)
-    if force and not resume and (out / "recipe.json").is_file():
-        for name in ("checkpoints", "logs", "model", "recipe.json", "all", *(f"fold{n}" for n in range(1, 6))):
-            path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    settings = training.Recipe.from_dict(values)
+    settings = training.Recipe.from_dict(_recipe_values(model, recipe, changes, seed))
     options = {"device": _device(device), "resume": resume}
+    datasets.DATASETS[training.DATA_OF[model]].load(data)  # what is wrong with it is said before anything is removed
+    if force and not resume:
+        training.remove_run(out)
     if settings.model == "language-tower":
         metrics = training.train_language_tower(settings, data, test, out, **options)
     elif settings.model == "sound-tower":
@@ -155,7 +155,7 @@ def evaluate(model: str, data: Path, device: str, as_json: bool) -> None:
     from iminet_viz.checkpoint import load_model
     from iminet_viz.training import evaluate_model
 
-    _print_metrics(evaluate_model(load_model(model), data), as_json)
+    _print_metrics(evaluate_model(load_model(model, _device(device)), data), as_json)
 
 
 @main.command()
@@ -290,11 +290,8 @@ def maximize(
     from iminet_viz.patterns import evidence, objectives
     from iminet_viz.sonification import SonifySettings
 
-    if (out / "pattern.json").exists():
-        if not force:
-            raise GalleryError(f"{out}: holds a pattern already; --force replaces it")
-        for name in ("pattern.png", "pattern.json", *(f"{role}{end}" for role in ROLES for end in (".npy", ".flac"))):
-            (out / name).unlink(missing_ok=True)
+    if (out / "pattern.json").exists() and not force:
+        raise GalleryError(f"{out}: holds a pattern already; --force replaces it")
     config = _engine(engine)
     loaded = load_model(model, _device(device))
     if unit:
@@ -313,6 +310,8 @@ def maximize(
         pattern = engines.maximize(loaded, objective, config, seed, seen)
     stored = loaded.folder / evidence.FILE_NAME if loaded.folder else None
     references = evidence.load_references(stored, loaded) if stored and stored.is_file() else None
+    for name in ("pattern.png", "pattern.json", *(f"{role}{end}" for role in ROLES for end in (".npy", ".flac"))):
+        (out / name).unlink(missing_ok=True)  # of an earlier pattern, which may have had another side
     entry = gallery.write_entry(out, pattern, loaded, SonifySettings(), references)
     if as_json:
         click.echo(json.dumps(entry, indent=2))
@@ -457,13 +456,13 @@ class _progress:  # noqa: N801 (used as a function)
         self.task = self.bar.add_task("", total=None)
 
     def __enter__(self) -> _progress:
-        self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        self.bar.start()  # not before there is something to show
         self.bar.update(self.task, description=what, completed=done, total=total)
 
 

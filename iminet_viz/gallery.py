@@ -84,7 +84,8 @@ def build(
     """Make the gallery of Figures 7, 8 and 9 for some models.
 
     The first model's neurons are drawn at random (seeded) from those that respond to real clips at all; every other
-    model shows their twins, the neurons whose activations on the same clips correlate most.
+    model shows their twins: neurons matched one to one so that the sum of the correlations of activations on the same
+    clips is largest. A single pair may still correlate little or below 0; the correlation is shown with it.
 
     Args:
         settings: models, neurons per layer, seed, engine and sound.
@@ -110,12 +111,12 @@ def build(
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise GalleryError(f"two models are called {doubles[0]}; rename one of the folders")
     _claim(out, force)
-    references = {model.name: _references(model, exemplars, out) for model in models}
+    failed: list[dict[str, str]] = []
+    references = {model.name: _references(model, exemplars, out, failed) for model in models}
     chosen = choose_neurons(models, references, settings)
     total = sum(len(neurons) for by_layer in chosen.values() for neurons in by_layer.values())
 
     entries: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
     patterns: dict[str, dict[str, list[Pattern]]] = {}
     for model in models:
         patterns[model.name] = {}
@@ -139,7 +140,8 @@ def build(
     manifest = {
         "format": FORMAT,
         "title": f"What {' and '.join(settings.models)} listen for",
-        "command": "iminet-viz gallery build --models " + " ".join(settings.models) + f" --neurons {settings.neurons}",
+        "command": "iminet-viz gallery build --manifest manifest.json --out DIR"
+        + (" --exemplars FOLDER" * bool(exemplars)),
         "settings": dataclasses.asdict(settings),
         "models": [{"name": model.name, "fingerprint": model.fingerprint} for model in models],
         "reference": _describe(references[models[0].name], exemplars, models[0]),
@@ -195,6 +197,14 @@ def choose_neurons(
     return chosen
 
 
+@torch.no_grad()
+def hear(model: TrainedModel, role: str, path: Path) -> np.ndarray:
+    """What a tower gets of a sound file: ``(bands, frames)``, standardised."""
+    frontend = model.frontends[role]
+    waveform = fit_length(load_audio(path, frontend.config.sample_rate), frontend.config.n_samples)
+    return frontend(torch.from_numpy(waveform)[None].to(model.device))[0, 0].cpu().numpy()
+
+
 def _clips(references: evidence.References | None) -> tuple[str, ...]:
     return references.clips if references else ()
 
@@ -234,9 +244,7 @@ def write_entry(
             raise GalleryError(f"{pattern.objective}: only log-mel inputs can be made to sound")
         made = sonify(values, config, level.mean_db, level.std_db, sound, pattern.seed)
         save_audio(folder / f"{role}.flac", made.waveform, made.sample_rate)
-        with torch.no_grad():
-            back = model.frontends[role](torch.from_numpy(made.waveform)[None].to(model.device))
-        heard[role] = back[0, 0].cpu().numpy()
+        heard[role] = hear(model, role, folder / f"{role}.flac")
         sides[role] = {
             "array": f"{role}.npy",
             "sound": f"{role}.flac",
@@ -389,6 +397,7 @@ def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> li
         if loaded[name].fingerprint != fingerprints[name]:
             faults.append(f"model {name}: its weights are not those that the gallery was made with")
             del loaded[name]
+    references = {name: _stored_references(model) for name, model in loaded.items()}
     expected: dict[str, str | None] = {"manifest.json": None, "index.html": None}  # name: hash, if one is known
     for number, figure in enumerate(figures):
         try:
@@ -409,7 +418,8 @@ def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> li
                 faults.append(f"{entry['id']}: {unlisted[0]} is outside the gallery's own exemplars")
             whole = all(not _check_file(folder, f"{home}/{name}", digest) for name, digest in entry["files"].items())
             if whole and not _check_file(folder, f"{home}/pattern.json", None):
-                faults += _check_entry(folder / home, entry, loaded.get(entry["model"]))
+                model = loaded.get(entry["model"])
+                faults += _check_entry(folder / home, entry, model, references.get(entry["model"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             faults.append(f"entry {number}: not a whole entry ({error!r})")
     for name, digest in sorted(expected.items()):
@@ -426,7 +436,21 @@ def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> li
     return faults
 
 
-def _check_entry(home: Path, entry: Mapping[str, Any], model: TrainedModel | None) -> list[str]:
+def _check_reference(entry: Mapping[str, Any], pattern: Pattern, references: evidence.References | None) -> list[str]:
+    """Compare the pattern with the stored reference again, if that is what it was compared with."""
+    stated = entry["reference"]
+    again = evidence.compare_with_real(pattern, references) if references else None
+    if stated is None or again is None or any(clip.get("files") for clip in stated["top"]):
+        return []
+    agrees = again["exceeds"] == stated["exceeds"] and again["clips"] == stated["clips"]
+    if agrees and np.isclose(again["max"], stated["max"], rtol=1e-3, atol=1e-5):
+        return []
+    return [f"{entry['id']}: the stored reference says otherwise than the manifest about the real clips"]
+
+
+def _check_entry(
+    home: Path, entry: Mapping[str, Any], model: TrainedModel | None, references: evidence.References | None
+) -> list[str]:
     where = entry["id"]
     try:
         stored = read_json(home / "pattern.json")
@@ -454,6 +478,14 @@ def _check_entry(home: Path, entry: Mapping[str, Any], model: TrainedModel | Non
         again = activation_of(model, pattern.objective, pattern.inputs)
         if not np.isclose(again, entry["activation"], rtol=1e-3, atol=1e-5):
             faults.append(f"{where}: its activation is {again:.5f}, the manifest says {entry['activation']:.5f}")
+        heard = {role: hear(model, role, home / side["sound"]) for role, side in entry["inputs"].items()}
+        again, stated = (
+            activation_of(model, pattern.objective, heard),
+            next(iter(entry["inputs"].values()))["activation"],
+        )
+        if not np.isclose(again, stated, rtol=1e-2, atol=1e-4):
+            faults.append(f"{where}: its sound reaches {again:.5f}, the manifest says {stated:.5f}")
+        faults += _check_reference(entry, pattern, references)
     return faults
 
 
@@ -491,21 +523,29 @@ def _is_gallery(folder: Path) -> bool:
     return manifest.get("format") == FORMAT and isinstance(manifest.get("entries"), list) and "settings" in manifest
 
 
-def _references(model: TrainedModel, exemplars: Path | None, out: Path) -> evidence.References | None:
+def _references(
+    model: TrainedModel, exemplars: Path | None, out: Path, failed: list[dict[str, str]]
+) -> evidence.References | None:
     """Reference activations of a model: on the exemplars (kept while a build is going on), or those stored with it."""
     if exemplars is None:
-        stored = (model.folder or Path()) / evidence.FILE_NAME
-        return evidence.load_references(stored, model) if stored.is_file() else None
+        return _stored_references(model)
     files = [(str(path.relative_to(exemplars)), path) for path in find_audio(exemplars)]
     kept = out / ".work" / f"{model.fingerprint}.safetensors"
     if kept.is_file():
         references = evidence.load_references(kept, model)
         if set(references.clips) <= {name for name, _ in files}:
             return references
-    failed: list[tuple[str, str]] = []
-    references = evidence.compute_references(model, files, failed=failed)
+    unreadable: list[tuple[str, str]] = []
+    references = evidence.compute_references(model, files, failed=unreadable)
     evidence.save_references(kept, references)
+    listed = {failure["id"] for failure in failed}
+    failed += [{"id": name, "reason": reason} for name, reason in unreadable if name not in listed]
     return references
+
+
+def _stored_references(model: TrainedModel) -> evidence.References | None:
+    stored = model.folder / evidence.FILE_NAME if model.folder else None
+    return evidence.load_references(stored, model) if stored and stored.is_file() else None
 
 
 def _activity(references: evidence.References | None, layer: str) -> np.ndarray | None:

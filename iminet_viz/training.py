@@ -10,6 +10,7 @@ import dataclasses
 import json
 import logging
 import platform
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,7 @@ from iminet_viz.evaluation import (
     evaluate_classification,
     evaluate_retrieval,
 )
-from iminet_viz.frontends import FrontEndConfig, LogMel, make_frontend, standardize
+from iminet_viz.frontends import FrontEndConfig, make_frontend, standardize
 from iminet_viz.models import MODELS, LanguageTower, Model, SoundTower, TLIminet
 from iminet_viz.models.tl_iminet import ClassifierConfig, TLIminetConfig
 from iminet_viz.pairs import PairSplit, label_pairs, split_chains, split_collections
@@ -131,6 +132,8 @@ RECIPES = {
     ),
     "tl-iminet": Recipe(model="tl-iminet", batch_norm=True, held_out=("between-splish",)),
 }
+
+DATA_OF = {"language-tower": "speech-lid", "sound-tower": "esc10", "tl-iminet": "telephone-imitations"}
 
 SampleKey = tuple[int, int]  # (epoch, index): all that a random draw may depend on besides the seed
 
@@ -275,9 +278,10 @@ class _Task(lightning.LightningModule):
         self.recipe = recipe
         self.outputs: list[tuple[Tensor, Tensor]] = []
 
-    def on_train_epoch_start(self) -> None:
-        # dropout and augmentation: from (seed, epoch) alone
-        torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Dropout and augmentation: from (seed, epoch, batch) alone. Seeding once an epoch is not enough: the loader's
+        # iterator draws from the same generator, before or after it in a resumed run.
+        torch.manual_seed((self.recipe.seed * 100_003 + self.current_epoch) * 10_007 + batch_idx)
 
     def finish(self, loss: Tensor, batch_size: int) -> Tensor:
         if not torch.isfinite(loss):
@@ -428,11 +432,13 @@ def fit(
     device: str = "auto",
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
+    run: Path | None = None,
 ) -> dict[str, float]:
     """Train and leave the best weights in ``task.network``.
 
     Writes ``recipe.json``, ``metrics.csv``, TensorBoard events and ``checkpoints/`` below ``out``. Interrupted at any
-    moment, the run continues from its last whole epoch with ``resume``.
+    moment, the run continues with ``resume`` from its last whole epoch, or from the start if there is none yet.
+    Messages name ``run``, the folder that the user knows, if ``out`` is a part of it.
 
     Returns:
         Epochs run, best epoch and the best value of the monitored figure.
@@ -444,15 +450,7 @@ def fit(
     recipe = task.recipe
     last = out / "checkpoints" / "last.ckpt"
     stored = out / "recipe.json"
-    if resume:
-        if not last.is_file():
-            raise TrainingError(f"{out}: nothing to resume, it holds no checkpoints/last.ckpt")
-        if read_json(stored) != json.loads(json.dumps(dataclasses.asdict(recipe))):
-            raise TrainingError(f"{out}: cannot resume, recipe.json there differs from the recipe asked for")
-    elif stored.exists():
-        raise TrainingError(f"{out}: holds a run already; continue it with --resume or start anew with --force")
-    else:
-        write_json(stored, dataclasses.asdict(recipe))
+    claim_run(stored, recipe, resume, run or out)
     best = ModelCheckpoint(
         dirpath=out / "checkpoints",
         filename="best",
@@ -492,9 +490,13 @@ def fit(
         )
         try:
             # weights_only: the resumed file is read as tensors and plain values, no code in it is ever run
-            trainer.fit(task, train, validation, ckpt_path=str(last) if resume else None, weights_only=True)
+            trainer.fit(
+                task, train, validation, ckpt_path=str(last) if resume and last.is_file() else None, weights_only=True
+            )
         except (KeyboardInterrupt, SystemExit):
-            raise TrainingError(f"interrupted; what was trained is kept, continue with --resume in {out}") from None
+            raise TrainingError(
+                f"interrupted; what was trained is kept, continue with --resume in {run or out}"
+            ) from None
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     network = {key.removeprefix("network."): value for key, value in state["state_dict"].items() if "network." in key}
     task.network.load_state_dict(network)
@@ -502,6 +504,31 @@ def fit(
     score = best.best_model_score
     assert score is not None
     return {"epochs": trainer.current_epoch, "best_epoch": int(state["epoch"]) + 1, recipe.monitor: float(score)}
+
+
+def claim_run(stored: Path, recipe: Recipe, resume: bool, run: Path) -> None:
+    """Write the recipe of a new run, or check that the run to resume has the same one.
+
+    Raises:
+        TrainingError: there is a run and it is not to be resumed, there is none to resume, or its recipe differs.
+    """
+    if not resume:
+        if stored.exists():
+            raise TrainingError(f"{run}: holds a run already; continue it with --resume or start anew with --force")
+        write_json(stored, dataclasses.asdict(recipe))
+    elif not stored.exists():
+        raise TrainingError(f"{run}: nothing to resume, it holds no {stored.name}")
+    elif read_json(stored) != json.loads(json.dumps(dataclasses.asdict(recipe))):
+        raise TrainingError(f"{run}: cannot resume, recipe.json there differs from the recipe asked for")
+
+
+def remove_run(out: Path) -> None:
+    """Delete what a training run writes below ``out``, and nothing else."""
+    parts = ("checkpoints", "logs", "model", "all", *(f"fold{fold}" for fold in range(1, 6)))
+    if (out / "recipe.json").is_file():
+        for name in parts:
+            shutil.rmtree(out / name, ignore_errors=True)
+        (out / "recipe.json").unlink()
 
 
 def _loader(dataset: Any, recipe: Recipe, sampler: EpochSampler | None = None) -> DataLoader[Any]:
@@ -571,6 +598,7 @@ def train_sound_tower(recipe: Recipe, data: Path, out: Path, **options: Any) -> 
     config = SoundTower.FRONTENDS["recording"]
     folds = [int(name) for name in recipe.held_out] or list(range(1, dataset.N_FOLDS + 1))
     model = out / "model"
+    claim_run(out / "recipe.json", recipe, options.get("resume", False), out)
 
     def train_one(kept: list[Clip], tested: list[Clip], name: str) -> tuple[SoundTower, dict[str, float]]:
         network = initialise(lambda: SoundTower(ClassifierConfig(classes, recipe.batch_norm)), recipe.seed)
@@ -579,8 +607,12 @@ def train_sound_tower(recipe: Recipe, data: Path, out: Path, **options: Any) -> 
         sampler = EpochSampler(len(windows), recipe.seed, windows.weights(), recipe.items_per_epoch)
         task = ClassifierTask(network, recipe)
         held = ClipWindows(tested, classes, config, None, False)
-        resume = options.get("resume", False) and (out / name / "checkpoints" / "last.ckpt").is_file()
-        fit(task, _loader(windows, recipe, sampler), _loader(held, recipe), out / name, **{**options, "resume": resume})
+        part = {
+            **options,
+            "run": out,
+            "resume": options.get("resume", False) and (out / name / "recipe.json").is_file(),
+        }
+        fit(task, _loader(windows, recipe, sampler), _loader(held, recipe), out / name, **part)
         # No part of the tested fold may choose the epoch: the last one counts, as in the paper's fixed training.
         last = torch.load(out / name / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
         weights = {key.removeprefix("network."): v for key, v in last["state_dict"].items() if "network." in key}
@@ -690,13 +722,14 @@ def export(
 def predict(network: LanguageTower | SoundTower, clips: list[Clip]) -> np.ndarray:
     """Class of each clip, ``(clips,)``: the mean log-probability over its windows, every second one overlapping."""
     config = network.FRONTENDS[network.ROLE]
-    frontend = make_frontend(config)
+    device = next(network.parameters()).device
+    frontend = make_frontend(config).to(device)
     classes = []
     for waveform in load_waveforms([clip.path for clip in clips], config.sample_rate):
         windows = split_windows(waveform, config.n_samples, config.n_samples // 2)
         peaks = np.abs(windows).max(axis=1)
         windows = windows[peaks >= 0.1 * peaks.max()]  # digital silence pads many clips
-        log_p = F.log_softmax(network(frontend(torch.from_numpy(windows))), dim=1).mean(dim=0)
+        log_p = F.log_softmax(network(frontend(torch.from_numpy(windows).to(device))), dim=1).mean(dim=0)
         classes.append(int(log_p.argmax()))
     return np.array(classes)
 
@@ -714,9 +747,10 @@ def retrieve(network: TLIminet, pairs: list[Pair]) -> RetrievalResult:
     imitations = spectrograms([pair.imitation for pair in pairs], TLIminet.FRONTENDS["imitation"])
     recordings = spectrograms([pair.recording for pair in pairs], TLIminet.FRONTENDS["recording"])
     candidates = list(recordings)
-    queries = torch.cat([network.query_half(imitations[pair.imitation][None]) for pair in pairs])
-    halves = torch.cat([network.candidate_half(recordings[path][None]) for path in candidates])
-    scores = network.score_halves(queries, halves).numpy().astype(np.float64)
+    device = next(network.parameters()).device
+    queries = torch.cat([network.query_half(imitations[pair.imitation][None].to(device)) for pair in pairs])
+    halves = torch.cat([network.candidate_half(recordings[path][None].to(device)) for path in candidates])
+    scores = network.score_halves(queries, halves).cpu().numpy().astype(np.float64)
     own = np.array([[path == pair.imitation for path in candidates] for pair in pairs])
     scores[own] = -np.inf
     return evaluate_retrieval(scores, np.array([candidates.index(pair.recording) for pair in pairs]))
@@ -752,7 +786,7 @@ def evaluate_model(model: TrainedModel, data: Path) -> dict[str, Any]:
     assert model.folder is not None
     predicted, actual = [], []
     for fold in model.metrics["folds"]:
-        part = load_model(model.folder / f"fold{fold}").network
+        part = load_model(model.folder / f"fold{fold}", str(model.device)).network
         assert isinstance(part, SoundTower)
         tested = [clip for clip in clips if clip.fold == fold]
         predicted.append(predict(part, tested))
@@ -763,7 +797,6 @@ def evaluate_model(model: TrainedModel, data: Path) -> dict[str, Any]:
 
 __all__ = [
     "RECIPES",
-    "LogMel",
     "Recipe",
     "evaluate_model",
     "train_language_tower",

@@ -437,3 +437,18 @@ def test_a_gallery_of_a_model_of_ones_own_can_be_verified(call, models, tmp_path
     assert call("gallery", "build", "--models", models / "tower", *options)[0] == 0
     status, text, err = call("gallery", "verify", out)
     assert status == 0, text + err
+
+
+def test_force_removes_nothing_before_the_arguments_are_known_to_be_good(call, models, tmp_path):
+    out = tmp_path / "pattern"
+    arguments = ("maximize", models / "tower", "recording.conv3", "0", "--out", out, "--steps", "1")
+    assert call(*arguments)[0] == 0
+    before = sorted(path.name for path in out.iterdir())
+    assert call("maximize", models / "tower", "recording.conv3", "999", "--out", out, "--force")[0] == 1
+    assert sorted(path.name for path in out.iterdir()) == before
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    (run / "recipe.json").write_text("{}")
+    train = ("train", "tl-iminet", "--data", tmp_path / "nowhere", "--out", run, "--force")
+    assert call(*train)[0] == 1 and call(*train, "--set", "bogus=1")[0] == 1
+    assert (run / "model").is_dir() and (run / "recipe.json").is_file()

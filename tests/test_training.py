@@ -22,6 +22,7 @@ from iminet_viz.training import (
     Recipe,
     augment,
     evaluate_model,
+    remove_run,
     train_language_tower,
     train_sound_tower,
     train_tl_iminet,
@@ -67,13 +68,16 @@ def chains(tmp_path_factory):
 
 
 class StopAfter(Callback):
-    """Press Ctrl-C in the middle of an epoch."""
+    """Press Ctrl-C in the middle of an epoch of the n-th training."""
 
-    def __init__(self, epoch):
-        self.epoch = epoch
+    def __init__(self, epoch, training=1):
+        self.epoch, self.left = epoch, training
+
+    def on_train_start(self, trainer, pl_module):
+        self.left -= 1
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.current_epoch == self.epoch:
+        if self.left == 0 and trainer.current_epoch == self.epoch:
             raise KeyboardInterrupt
 
 
@@ -86,10 +90,11 @@ def weights_of(folder):
     return load_model(folder).network.state_dict()
 
 
-def test_resumed_run_equals_uninterrupted_run(chains, tmp_path):
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_resumed_run_equals_uninterrupted_run(chains, tmp_path, epoch):
     train_tl_iminet(TINY, chains, tmp_path / "whole")
     with pytest.raises(TrainingError, match="continue with --resume"):
-        train_tl_iminet(TINY, chains, tmp_path / "cut", callbacks=[StopAfter(2)])
+        train_tl_iminet(TINY, chains, tmp_path / "cut", callbacks=[StopAfter(epoch)])
     assert not (tmp_path / "cut" / "model").exists()
     train_tl_iminet(TINY, chains, tmp_path / "cut", resume=True)
     whole, cut = weights_of(tmp_path / "whole" / "model"), weights_of(tmp_path / "cut" / "model")
@@ -169,6 +174,21 @@ def test_sound_tower_figures_come_again_from_its_fold_models(towers):
     fold = load_model(towers / "sound" / "model" / "fold3")
     assert fold.config["data"]["test_fold"] == 3
     assert plain(evaluate_model(fold, towers / "sounds")["test"]) == fold.metrics["test"]
+
+
+@pytest.mark.parametrize(("epoch", "training"), [(0, 1), (1, 2)])
+def test_sound_tower_resumes_in_any_fold(towers, tmp_path, epoch, training):
+    recipe = Recipe.from_dict(read_json(towers / "sound" / "recipe.json"))
+    with pytest.raises(TrainingError, match=f"--resume in {tmp_path}$"):
+        train_sound_tower(recipe, towers / "sounds", tmp_path, callbacks=[StopAfter(epoch, training)])
+    with pytest.raises(TrainingError, match="holds a run already"):
+        train_sound_tower(recipe, towers / "sounds", tmp_path)
+    train_sound_tower(recipe, towers / "sounds", tmp_path, resume=True)
+    for name in ("model", "model/fold1", "model/fold2"):
+        whole, cut = weights_of(towers / "sound" / name), weights_of(tmp_path / name)
+        assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    remove_run(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_language_tower_figures_come_again(towers):

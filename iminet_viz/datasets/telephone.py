@@ -1,7 +1,8 @@
 """Telephone game imitations: pairs of a vocal imitation and the recording that its maker heard.
 
 Generation 1 imitates the first sound of a chain, generation n the recording of generation n - 1, so a clip is an
-imitation in one pair and a recording in another. Imitations that the authors flagged as bad are dropped.
+imitation in one pair and a recording in another. Imitations that the authors flagged as bad are dropped; a flagged
+clip that somebody imitated stays as the recording of that pair (four pairs), since it is what was heard.
 """
 
 from __future__ import annotations
