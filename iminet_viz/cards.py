@@ -21,9 +21,9 @@ PURPOSE = {
 
 LIMITS = {
     "language-tower": "Language goes with speaker and microphone in these collections: most languages have one to "
-    "three voices. The training clips are learned by heart while a whole held-out collection stays near chance, so the "
-    "figures say that this tower has learned voices, not languages. The validation collection chose the epoch. The paper's 69.8 % comes from 56,000 clips split "
-    "at random.",
+    "three voices. The training clips are learned by heart while a whole held-out collection stays near chance, so "
+    "the figures say that this tower has learned voices, not languages. The validation collection chose the epoch. "
+    "The paper's 69.8 % comes from 56,000 clips split at random.",
     "sound-tower": "The held-out fold chose nothing: the last epoch counts. ESC-10 clips are 5 s, the tower sees 3 s; "
     "a clip's class is the mean over its windows.",
     "tl-iminet": "The training pairs are few and come from three chains of four. On the chain that training did not "
@@ -36,7 +36,8 @@ def write_card(folder: Path) -> None:
     """Write ``README.md`` of a model folder from its ``config.json`` and ``metrics.json``."""
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
     with atomic_path(folder / "README.md") as path:
-        path.write_text(card(folder.name, config, metrics), encoding="utf-8")
+        part = f"{folder.parent.name}/" if "test_fold" in config["data"] else ""
+        path.write_text(card(part + folder.name, config, metrics), encoding="utf-8")
 
 
 def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
