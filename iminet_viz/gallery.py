@@ -111,12 +111,13 @@ def build(
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise GalleryError(f"two models are called {doubles[0]}; rename one of the folders")
     _claim(out, force)
-    failed: list[dict[str, str]] = []
-    references = {model.name: _references(model, exemplars, out, failed) for model in models}
+    unreadable: list[dict[str, str]] = []
+    references = {model.name: _references(model, exemplars, out, unreadable) for model in models}
     chosen = choose_neurons(models, references, settings)
     total = sum(len(neurons) for by_layer in chosen.values() for neurons in by_layer.values())
 
     entries: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
     patterns: dict[str, dict[str, list[Pattern]]] = {}
     for model in models:
         patterns[model.name] = {}
@@ -146,7 +147,7 @@ def build(
         "models": [{"name": model.name, "fingerprint": model.fingerprint} for model in models],
         "reference": _describe(references[models[0].name], exemplars, models[0]),
         "figures": figures,
-        "failed": failed,
+        "failed": unreadable + failed,
         "entries": entries,
     }
     write_json(out / "manifest.json", manifest)
@@ -524,7 +525,7 @@ def _is_gallery(folder: Path) -> bool:
 
 
 def _references(
-    model: TrainedModel, exemplars: Path | None, out: Path, failed: list[dict[str, str]]
+    model: TrainedModel, exemplars: Path | None, out: Path, unreadable: list[dict[str, str]]
 ) -> evidence.References | None:
     """Reference activations of a model: on the exemplars (kept while a build is going on), or those stored with it."""
     if exemplars is None:
@@ -535,11 +536,11 @@ def _references(
         references = evidence.load_references(kept, model)
         if set(references.clips) <= {name for name, _ in files}:
             return references
-    unreadable: list[tuple[str, str]] = []
-    references = evidence.compute_references(model, files, failed=unreadable)
+    failures: list[tuple[str, str]] = []
+    references = evidence.compute_references(model, files, failed=failures)
     evidence.save_references(kept, references)
-    listed = {failure["id"] for failure in failed}
-    failed += [{"id": name, "reason": reason} for name, reason in unreadable if name not in listed]
+    listed = {failure["id"] for failure in unreadable}
+    unreadable += [{"id": name, "reason": reason} for name, reason in failures if name not in listed]
     return references
 
 

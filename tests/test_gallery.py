@@ -738,3 +738,19 @@ def test_an_entry_that_is_damaged_is_refused(damaged, damage):
     DAMAGES[damage](home)
     with pytest.raises(IminetVizError, match="not a whole entry"):
         read_pattern(home)
+
+
+def test_a_clip_that_cannot_be_read_is_listed_and_the_rest_is_built(small, tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        save_audio(clips / f"{number}.wav", (0.1 * rng.standard_normal(44_100)).astype(np.float32), 44_100)
+    (clips / "broken.ogg").write_bytes(b"OggS but no more")
+    seen = []
+    manifest = gallery.build(
+        SMALL, tmp_path / "out", clips, progress=lambda what, done, total: seen.append((done, total))
+    )
+    assert [failure["id"] for failure in manifest["failed"]] == ["broken.ogg"]
+    assert "broken.ogg" in manifest["failed"][0]["reason"]
+    assert len(manifest["entries"]) == 4 and seen[-1] == (4, 4)
