@@ -308,8 +308,7 @@ def maximize(
             report(f"{float(values[0]):.3f}", step + 1, config.steps)
 
         pattern = engines.maximize(loaded, objective, config, seed, seen)
-    stored = loaded.folder / evidence.FILE_NAME if loaded.folder else None
-    references = evidence.load_references(stored, loaded) if stored and stored.is_file() else None
+    references = evidence.stored_references(loaded)
     for name in ("pattern.png", "pattern.json", *(f"{role}{end}" for role in ROLES for end in (".npy", ".flac"))):
         (out / name).unlink(missing_ok=True)  # of an earlier pattern, which may have had another side
     entry = gallery.write_entry(out, pattern, loaded, SonifySettings(), references)

@@ -21,8 +21,26 @@ from iminet_viz.errors import FrontEndError
 AMIN = 1e-10
 
 
+class _Length:
+    """Length of the waveform that a front end sees, from its frames."""
+
+    sample_rate: int
+    hop_length: int
+    n_frames: int
+
+    @property
+    def n_samples(self) -> int:
+        """Length of the waveform that the front end sees."""
+        return self.n_frames * self.hop_length
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate
+
+
 @dataclasses.dataclass(frozen=True)
-class LogMelConfig:
+class LogMelConfig(_Length):
     """Settings of a mel power spectrogram in dB; the windows do not overlap when ``n_fft == hop_length``."""
 
     sample_rate: int
@@ -36,23 +54,13 @@ class LogMelConfig:
     pad_mode: str = "constant"  # librosa changed its default from "reflect": pinned, and stored with the model
 
     @property
-    def n_samples(self) -> int:
-        """Length of the waveform that the front end sees."""
-        return self.n_frames * self.hop_length
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return self.n_samples / self.sample_rate
-
-    @property
     def shape(self) -> tuple[int, int]:
         """Bands and frames of the output."""
         return self.n_mels, self.n_frames
 
 
 @dataclasses.dataclass(frozen=True)
-class ConstantQConfig:
+class ConstantQConfig(_Length):
     """Settings of a constant-Q magnitude spectrogram in dB."""
 
     sample_rate: int = 16_000
@@ -62,16 +70,6 @@ class ConstantQConfig:
     n_frames: int = 129
     fmin: float = 50.0
     top_db: float = 80.0
-
-    @property
-    def n_samples(self) -> int:
-        """Length of the waveform that the front end sees."""
-        return self.n_frames * self.hop_length
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return self.n_samples / self.sample_rate
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -398,7 +398,7 @@ def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> li
         if loaded[name].fingerprint != fingerprints[name]:
             faults.append(f"model {name}: its weights are not those that the gallery was made with")
             del loaded[name]
-    references = {name: _stored_references(model) for name, model in loaded.items()}
+    references = {name: evidence.stored_references(model) for name, model in loaded.items()}
     expected: dict[str, str | None] = {"manifest.json": None, "index.html": None}  # name: hash, if one is known
     for number, figure in enumerate(figures):
         try:
@@ -529,7 +529,7 @@ def _references(
 ) -> evidence.References | None:
     """Reference activations of a model: on the exemplars (kept while a build is going on), or those stored with it."""
     if exemplars is None:
-        return _stored_references(model)
+        return evidence.stored_references(model)
     files = [(str(path.relative_to(exemplars)), path) for path in find_audio(exemplars)]
     kept = out / ".work" / f"{model.fingerprint}.safetensors"
     if kept.is_file():
@@ -542,11 +542,6 @@ def _references(
     listed = {failure["id"] for failure in unreadable}
     unreadable += [{"id": name, "reason": reason} for name, reason in failures if name not in listed]
     return references
-
-
-def _stored_references(model: TrainedModel) -> evidence.References | None:
-    stored = model.folder / evidence.FILE_NAME if model.folder else None
-    return evidence.load_references(stored, model) if stored and stored.is_file() else None
 
 
 def _activity(references: evidence.References | None, layer: str) -> np.ndarray | None:

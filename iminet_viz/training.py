@@ -497,13 +497,20 @@ def fit(
             raise TrainingError(
                 f"interrupted; what was trained is kept, continue with --resume in {run or out}"
             ) from None
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    network = {key.removeprefix("network."): value for key, value in state["state_dict"].items() if "network." in key}
-    task.network.load_state_dict(network)
-    task.network.cpu().eval()
+    epoch = restore(task.network, Path(best.best_model_path))
     score = best.best_model_score
     assert score is not None
-    return {"epochs": trainer.current_epoch, "best_epoch": int(state["epoch"]) + 1, recipe.monitor: float(score)}
+    return {"epochs": trainer.current_epoch, "best_epoch": epoch, recipe.monitor: float(score)}
+
+
+def restore(network: nn.Module, checkpoint: Path) -> int:
+    """Put a run's stored weights into its network, on the CPU in evaluation mode; returns the epoch, from 1."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    prefix = "network."
+    weights = {key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)}
+    network.load_state_dict(weights)
+    network.cpu().eval()
+    return int(state["epoch"]) + 1
 
 
 def claim_run(stored: Path, recipe: Recipe, resume: bool, run: Path) -> None:
@@ -614,10 +621,8 @@ def train_sound_tower(recipe: Recipe, data: Path, out: Path, **options: Any) -> 
         }
         fit(task, _loader(windows, recipe, sampler), _loader(held, recipe), out / name, **part)
         # No part of the tested fold may choose the epoch: the last one counts, as in the paper's fixed training.
-        last = torch.load(out / name / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
-        weights = {key.removeprefix("network."): v for key, v in last["state_dict"].items() if "network." in key}
-        network.load_state_dict(weights)
-        return network.cpu().eval(), {"epochs": recipe.epochs}
+        restore(network, out / name / "checkpoints" / "last.ckpt")
+        return network, {"epochs": recipe.epochs}
 
     predicted, actual = [], []
     for fold in folds:

@@ -140,6 +140,12 @@ def load_references(path: Path, model: TrainedModel) -> References:
     return references
 
 
+def stored_references(model: TrainedModel) -> References | None:
+    """Reference activations kept in a model's own folder, if there are any; raises as :func:`load_references`."""
+    path = model.folder / FILE_NAME if model.folder else None
+    return load_references(path, model) if path and path.is_file() else None
+
+
 def compare_with_real(
     pattern: Pattern, references: References, n_top: int = 3, bins: int = 20
 ) -> dict[str, Any] | None:
