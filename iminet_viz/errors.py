@@ -5,6 +5,7 @@
     IminetVizError          a user's mistake or a bad input: one sentence, exit status 1
     ├── AudioError          a sound file that cannot be read or written
     ├── FrontEndError       a spectrogram setting or shape that does not fit
+    ├── ImitationError      a sound that no voice can imitate, or imitations that cannot be made
     ├── DatasetError        a data set that is missing, incomplete or inconsistent
     ├── CheckpointError     a stored model that cannot be trusted or does not fit
     ├── TrainingError       a recipe that cannot be run
@@ -25,6 +26,10 @@ class AudioError(IminetVizError):
 
 class FrontEndError(IminetVizError):
     """A spectrogram setting or a shape that does not fit; the message says what was expected."""
+
+
+class ImitationError(IminetVizError):
+    """A sound that no voice can imitate, or imitations that cannot be made; the message says why."""
 
 
 class DatasetError(IminetVizError):
