@@ -55,6 +55,8 @@ def imitate(
     name = config.strategies[int(rng.choice(len(odds), p=odds / odds.sum()))]
     heard = retell(features, person, rng, config)
     score = STRATEGIES[name][0](heard, person, rng, config)
+    if not config.limit_tract:
+        score = dataclasses.replace(score, free_db=heard.features.bands_db)
     voice = perform(score, person, rng, config.glottal_noise)
     heard_back = record(voice, person, rng, config.microphone, config.room)
     return Imitation(heard_back.astype(np.float32), name, features.start_s, features.stop_s)

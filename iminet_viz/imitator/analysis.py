@@ -20,6 +20,7 @@ LONGEST_S = 5.0  # what people imitate in one breath
 SILENCE = 1e-5  # peak below which a sound is silent (one step of 16 bits is 3e-5)
 BAND_EDGES_HZ = (60.0, 8_000.0)
 N_BANDS = 48
+LOWEST_HZ = 30.0
 PITCH_RANGE_HZ = (50.0, 4_000.0)
 
 
@@ -40,8 +41,8 @@ class Features:
 
     @property
     def tonality(self) -> float:
-        """Mean periodicity, weighted by level: near 0 for noise, near 1 for a flute."""
-        weight = 10 ** (self.level_db / 20)
+        """Mean periodicity, weighted by power: near 0 for noise, near 1 for a flute."""
+        weight = 10 ** (self.level_db / 10)
         return float((weight * self.periodicity).sum() / weight.sum())
 
     @property
@@ -126,9 +127,12 @@ def analyse(waveform: np.ndarray, sample_rate: int) -> Features:
     start, stop = audible_part(waveform, sample_rate)
     sound = soxr.resample(waveform[start:stop], sample_rate, SAMPLE_RATE).astype(np.float64)
     sound = np.pad(sound, (0, max(0, N_FFT - len(sound))))  # a click is a sound too
+    spectrum = np.fft.rfft(sound)
+    spectrum[: int(LOWEST_HZ * len(sound) / SAMPLE_RATE) + 1] = 0  # an offset or rumble would count as periodic
+    sound = np.fft.irfft(spectrum, len(sound))
     peak = np.abs(sound).max()
     if peak < SILENCE * 1e-2:  # all of it lay above 8 kHz: nothing is left to hear here
-        raise ImitationError("the sound has nothing below 8 kHz")
+        raise ImitationError(f"the sound has nothing between {LOWEST_HZ:.0f} Hz and 8 kHz")
     sound = sound / peak
 
     window = np.hanning(N_FFT)
@@ -148,6 +152,7 @@ def analyse(waveform: np.ndarray, sample_rate: int) -> Features:
     centroid = np.exp((weight * np.log(band_frequencies())).sum(axis=1) / weight.sum(axis=1))
     pitch, periodicity = _follow_pitch(sound, len(level_db))
     onsets, sharpness = _find_events(bands_db, level_db)
+    low = np.median(pitch) < 100 and np.median(periodicity) > 0.5  # its periods are not a modulation
     return Features(
         level_db,
         relative_db,
@@ -156,7 +161,7 @@ def analyse(waveform: np.ndarray, sample_rate: int) -> Features:
         periodicity,
         onsets,
         sharpness,
-        _find_flutter(level_db),
+        0.0 if low else _find_flutter(level_db),
         start / sample_rate,
         stop / sample_rate,
     )
@@ -198,6 +203,9 @@ def _follow_pitch(sound: np.ndarray, n_frames: int) -> tuple[np.ndarray, np.ndar
         path[frame - 1] = back[frame, path[frame]]
     rows = rows[:, 0]
     pitch, periodicity = log_pitch[rows, path], np.clip(inner[rows, best[rows, path]], 0, 1)
+    # A band of noise also repeats, but not for long: what is periodic still is so after 4 to 8 ms.
+    later = correlation[:, 64 * finer : 128 * finer].max(axis=1)
+    periodicity = np.where(pitch > np.log2(SAMPLE_RATE / 64), np.minimum(periodicity, later), periodicity)
     loud = energy[:, 0] > 1e-4 * energy.max()
     sure = (periodicity > 0.5) & loud
     if sure.any():  # where there is none, the pitch before and after is continued
@@ -236,6 +244,7 @@ def _find_flutter(level_db: np.ndarray) -> float:
     power = np.abs(np.fft.rfft(level, 2_048)) ** 2
     rates = np.arange(len(power)) * FRAME_RATE / 2_048
     fast = (rates > 12) & (rates < 45)
-    share = power[fast].max() * (2_048 / len(level)) / (power[rates < 60].sum() + 1e-9)
+    # of all modulation, the share of one line, which the window spreads over 1.5 of its bins
+    share = 1.5 * power[fast].max() * (2_048 / len(level)) / (power[rates < 60].sum() + 1e-9)
     strong = np.sqrt(np.mean(level**2)) > 1.0  # dB
-    return float(rates[fast][power[fast].argmax()]) if strong and share > 0.6 else 0.0
+    return float(rates[fast][power[fast].argmax()]) if strong and share > 0.4 else 0.0

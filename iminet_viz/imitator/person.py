@@ -20,8 +20,10 @@ class Person:
     unsteadiness: float  # share by which the tempo wanders
     pitch_error: float  # semitones
     level_exponent: float  # how much of the sound's dynamics is followed
+    quietest_db: float  # what is quieter than the loudest by more than this is left out
     articulation_s: float  # shortest time between two syllables
     breath: float  # share of breath in the voice
+    effort: float  # dB an octave by which the voice is brighter than a soft one
     jitter: float  # relative deviation of periods
     shimmer: float  # relative deviation of their amplitudes
     open_quotient: float  # of the glottis
@@ -46,13 +48,15 @@ def draw_person(rng: np.random.Generator) -> Person:
         highest_hz=register * 2 ** rng.uniform(1.0, 2.0),
         lowest_hz=register * 2 ** -rng.uniform(0.4, 0.8),
         tract=float(rng.normal(1.16 if small else 1.0, 0.05)),
-        whistle_hz=float(np.exp(rng.uniform(np.log(900), np.log(1_700)))),
+        whistle_hz=float(np.exp(rng.uniform(np.log(800), np.log(2_000)))),
         tempo=float(np.exp(rng.uniform(np.log(0.7), np.log(1.4)))),
         unsteadiness=rng.uniform(0.02, 0.2),
         pitch_error=rng.uniform(0.2, 1.5),
         level_exponent=rng.uniform(0.6, 1.1),
+        quietest_db=-rng.uniform(18, 40),
         articulation_s=1 / rng.uniform(6, 12),
-        breath=rng.uniform(0.02, 0.3) ** 1.5,
+        breath=rng.uniform(0.02, 0.3),
+        effort=rng.uniform(0, 5),
         jitter=rng.uniform(0.003, 0.015),
         shimmer=rng.uniform(0.03, 0.12),
         open_quotient=rng.uniform(0.4, 0.75),

@@ -13,9 +13,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from iminet_viz.imitator.analysis import FRAME_RATE, N_BANDS, Features, band_frequencies, smooth
+from iminet_viz.imitator.analysis import FRAME_RATE, LONGEST_S, N_BANDS, Features, band_frequencies, smooth
 from iminet_viz.imitator.person import Person
-from iminet_viz.imitator.voice import FORMANT_BANDWIDTHS_HZ, Burst, Score, formants_to_response, limit_glide
+from iminet_viz.imitator.voice import (
+    FORMANT_BANDWIDTHS_HZ,
+    Burst,
+    Score,
+    all_formants,
+    formants_to_response,
+    limit_glide,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +69,8 @@ _VOWELS = np.array(
     ],
     float,
 )
-_FRICATIVES = np.array([(hz, width) for hz in np.geomspace(400, 7_000, 16) for width in (0.5, 1.0, 2.0)])
+# From "kh" and the lips' "f" to "s"; only blowing, which is breath, is duller.
+_FRICATIVES = np.array([(hz, width) for hz in np.geomspace(900, 7_000, 12) for width in (0.6, 1.2, 2.4)])
 
 
 def _third_formant(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -73,8 +81,7 @@ def _third_formant(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _vowel_templates(tract: float) -> np.ndarray:
     """Spectra of the vowels in dB over the bands, centred: ``(vowels, N_BANDS)``."""
     third = _third_formant(_VOWELS[:, 0], _VOWELS[:, 1])
-    higher = np.tile([3_500.0, 4_500.0], (len(_VOWELS), 1))
-    formants = np.concatenate([_VOWELS, third[:, None], higher], axis=1) * tract
+    formants = all_formants(np.concatenate([_VOWELS, third[:, None]], axis=1)) * tract
     frequencies = band_frequencies()
     response = 20 * np.log10(np.abs(formants_to_response(formants, FORMANT_BANDWIDTHS_HZ * 1.5, frequencies)))
     return _centred(np.maximum(response - 6 * np.log2(frequencies / 100), -50))
@@ -95,7 +102,7 @@ def _nearest(bands_db: np.ndarray, templates: np.ndarray, amplitude: np.ndarray,
     """Template that fits each frame best, ``(frames,)``; loud frames speak for the quiet ones around them."""
     fit = _centred(bands_db + 1e-6 * np.arange(N_BANDS)) @ templates.T + error
     weight = amplitude + 1e-3
-    width = 0.06  # seconds in which articulators move
+    width = 0.04  # seconds in which articulators move
     total = np.stack([smooth(column * weight, width) for column in fit.T], axis=1)
     return (total / smooth(weight, width)[:, None]).argmax(axis=1)
 
@@ -113,13 +120,13 @@ def retell(features: Features, person: Person, rng: np.random.Generator, config:
     exponent = person.level_exponent if config.vary_accuracy else 1.0
     if config.vary_accuracy:
         level = level + smooth(rng.normal(0, 6, len(level)), 0.3)
-    amplitude = np.where(level > -45, 10 ** (exponent * np.minimum(level, 0) / 20), 0)
+    amplitude = np.where(level > person.quietest_db, 10 ** (exponent * np.minimum(level, 0) / 20), 0)
     amplitude = np.clip(smooth(amplitude, 0.012), 0, None)
 
     spread = 0.06 if config.vary_accuracy else 0.0  # of the correlation with a template
     tract = round(person.tract, 2)
     vowel = _nearest(features.bands_db, _vowel_templates(tract), amplitude, rng.normal(0, spread, len(_VOWELS)))
-    formants = np.stack([smooth(np.log(column[vowel]), 0.07) for column in _VOWELS.T], axis=1)
+    formants = np.stack([smooth(np.log(column[vowel]), 0.05) for column in _VOWELS.T], axis=1)
     formants = np.exp(formants)
     formants = np.concatenate([formants, _third_formant(formants[:, 0], formants[:, 1])[:, None]], axis=1)
     error = rng.normal(0, spread, len(_FRICATIVES))
@@ -169,6 +176,8 @@ def _retime(features: Features, person: Person, rng: np.random.Generator, config
         starts.append(length)
         positions.append(np.linspace(start, stop, count, endpoint=False))
         length += count
+        if length > LONGEST_S * FRAME_RATE * 1.4:
+            break  # out of breath
     place = np.concatenate(positions)  # in the sound, of each frame of the imitation
 
     def moved(track: np.ndarray) -> np.ndarray:
@@ -183,7 +192,7 @@ def _retime(features: Features, person: Person, rng: np.random.Generator, config
         pitch_hz=np.exp(moved(np.log(features.pitch_hz))),
         periodicity=moved(features.periodicity),
         onsets=np.array(starts).astype(int),
-        sharpness=np.array([piece[2] for piece in pieces]),
+        sharpness=np.array([piece[2] for piece in pieces[: len(starts)]]),
     )
 
 
@@ -216,7 +225,7 @@ def _fold_pitch(
         if config.limit_pitch:
             contour = contour - np.round(middle - np.log2(comfortable_hz))
     if config.vary_accuracy:
-        error = smooth(rng.normal(0, 4, len(contour)), 0.25) * 0.3 + rng.normal()
+        error = smooth(rng.normal(0, 5, len(contour)), 0.2) + rng.normal()
         contour = contour + person.pitch_error * error / 12
     if not config.limit_pitch:
         return 2 ** np.clip(contour, np.log2(40), np.log2(4_000))
@@ -253,7 +262,7 @@ def hum(heard: Heard, person: Person, rng: np.random.Generator, config: Imitator
 
 def noise(heard: Heard, person: Person, rng: np.random.Generator, config: ImitatorConfig) -> Score:
     """Shape noise with tongue and lips: "shhh", "whoosh", "fff"; no voice."""
-    share = rng.beta(0.5, 0.5)  # breath through the tract, or friction at the teeth
+    share = rng.beta(0.7, 1.2)  # breath through the tract, or friction at the teeth
     amplitude = heard.amplitude
     bursts: tuple[Burst, ...] = ()
     if config.consonants:
@@ -281,7 +290,7 @@ def syllables(heard: Heard, person: Person, rng: np.random.Generator, config: Im
     features = heard.features
     tonality = features.tonality
     start = rng.choice(["plosive", "fricative", "affricate", "glide", "none"], p=_start_odds(heard))
-    vowel = rng.random() < 0.25 + 0.7 * tonality
+    voiceless = rng.random()  # how readily noise is whispered instead of spoken
     end = rng.choice(["open", "fricative", "nasal", "stop"], p=[0.35, 0.3 * (1 - tonality) + 0.1, 0.25 * tonality + 0.1, 0.15 + 0.05 * tonality])  # fmt: skip # noqa: E501
     voiced, friction, breath = np.zeros(n), np.zeros(n), np.zeros(n)
     nasal = np.zeros(n)
@@ -299,6 +308,7 @@ def syllables(heard: Heard, person: Person, rng: np.random.Generator, config: Im
         rise = int(own.argmax())
         own = np.maximum(own, peak * np.exp(-np.abs(t - rise) / (shortest * FRAME_RATE)))
         own = own * _closure(length, 0.035)
+        vowel = voiceless < 0.2 + 0.75 * float((heard.voicing[begin:stop] * own).sum() / own.sum())
         # where the consonants are, in frames
         onset = int(min(rng.uniform(0.04, 0.12) * FRAME_RATE, 0.4 * length))
         first = {"fricative": 1.0, "affricate": 1.0, "plosive": 0.3, "glide": 0.0, "none": 0.0}[str(start)]
@@ -448,13 +458,19 @@ def _trill(heard: Heard, rng: np.random.Generator) -> float:
 
 Strategy = Callable[[Heard, Person, np.random.Generator, ImitatorConfig], Score]
 
+
+def _pitched(sound: Features) -> float:
+    """0 for noise, 1 for a tone."""
+    return float(np.clip((sound.tonality - 0.35) / 0.45, 0, 1))
+
+
 # How likely each is, by what the sound is like.
 STRATEGIES: dict[str, tuple[Strategy, Callable[[Features], float]]] = {
-    "hum": (hum, lambda sound: 0.2 + sound.tonality),
+    "hum": (hum, lambda sound: 0.08 + _pitched(sound)),
     "syllables": (syllables, lambda sound: 0.6 + 0.6 * float(sound.sharpness.max())),
     "whistle": (
         whistle,
-        lambda sound: 0.03 + 0.5 * sound.tonality * (np.exp(np.log(sound.pitch_hz).mean()) > 500),
+        lambda sound: 0.03 + 0.5 * _pitched(sound) * (np.exp(np.log(sound.pitch_hz).mean()) > 500),
     ),
-    "noise": (noise, lambda sound: 0.1 + 1.1 * (1 - sound.tonality)),
+    "noise": (noise, lambda sound: 0.08 + 1 - _pitched(sound)),
 }

@@ -12,13 +12,15 @@ from functools import cache
 
 import numpy as np
 
-from iminet_viz.imitator.analysis import FRAME_RATE, HOP, SAMPLE_RATE, smooth
+from iminet_viz.imitator.analysis import FRAME_RATE, HOP, SAMPLE_RATE, band_frequencies, smooth
 from iminet_viz.imitator.person import Person
 
 N_FFT = 512  # of the synthesis: frames of 16 ms, room for the tract's ringing
 WIDTH = 256
-FORMANT_BANDWIDTHS_HZ = np.array([65.0, 85.0, 130.0, 200.0, 300.0])
-HIGHER_FORMANTS_HZ = (3_500.0, 4_500.0)  # of an adult man; people hardly move them
+# Of an adult man. People hardly move the formants above the third; without those above the fifth, which speech
+# synthesis leaves out, the voice is 10 dB too dull between 3 and 8 kHz.
+HIGHER_FORMANTS_HZ = (3_500.0, 4_500.0, 5_500.0, 6_500.0, 7_500.0)
+FORMANT_BANDWIDTHS_HZ = np.array([65.0, 85.0, 130.0, 200.0, 300.0, 400.0, 500.0, 600.0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Score:
     trill_hz: float = 0.0  # of tongue or lips
     growl: float = 0.0  # share of every second pulse that is missing
     bursts: tuple[Burst, ...] = ()
+    free_db: np.ndarray | None = None  # (frames, N_BANDS): a shape that no tract has, instead of all the filters
 
     @property
     def n_frames(self) -> int:
@@ -71,16 +74,22 @@ def perform(score: Score, person: Person, rng: np.random.Generator, glottal_nois
         phase = 2 * np.pi * np.cumsum(samples(rate)) / SAMPLE_RATE
         trill = 0.1 + 0.9 * (0.5 - 0.5 * np.cos(phase)) ** 1.5
     output = np.zeros(n)
-    tract = _tract(score, person)
+    frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
+    tract: np.ndarray = _tract(score, person)
+    # a whisper arises above the glottis, where it excites the lowest formant least
+    whispered: np.ndarray = tract * np.sqrt(frequencies / 1_000)
+    effort = np.maximum(1, frequencies / 500) ** (person.effort / 6.02)
+    cavity = _band(score.friction_hz[:, None], score.friction_width[:, None])
+    if score.free_db is not None:
+        tract = whispered = cavity = _free(score.free_db)
     if score.voiced.max() > 0:
         pulses = _pulses(samples(np.log(score.pitch_hz)), score, person, rng, glottal_noise)
-        output += _shape(pulses, tract, score.voiced) * trill
+        output += _shape(pulses, tract * effort, score.voiced) * trill
     breath = score.breath + (person.breath * score.voiced if glottal_noise else 0)
     if breath.max() > 0:
-        output += _shape(rng.standard_normal(n), tract, breath) * trill
+        output += _shape(rng.standard_normal(n), whispered, breath) * trill
     if score.friction.max() > 0:
-        response = _band(score.friction_hz[:, None], score.friction_width[:, None])
-        output += _shape(rng.standard_normal(n), response, score.friction) * trill
+        output += _shape(rng.standard_normal(n), cavity, score.friction) * trill
     if score.whistle.max() > 0:
         log_pitch = np.log2(score.whistle_hz) + smooth(rng.normal(0, 0.02, score.n_frames), 0.05)
         tone = np.sin(2 * np.pi * np.cumsum(2 ** samples(log_pitch)) / SAMPLE_RATE)
@@ -120,10 +129,15 @@ def _glottal_period(open_quotient: float) -> np.ndarray:
     flow = np.where(t < opening, 3 * (t / opening) ** 2 - 2 * (t / opening) ** 3, 0.0)
     flow = np.where((t >= opening) & (t < open_quotient), 1 - ((t - opening) / closing) ** 2, flow)
     spectrum = np.fft.rfft(np.diff(flow, append=flow[0]))
-    spectrum *= np.exp(-np.arange(len(spectrum)) / 60)  # no voice has corners: less aliasing
+    spectrum *= np.exp(-np.arange(len(spectrum)) / 120)  # no voice has corners: less aliasing
     period = np.fft.irfft(spectrum)
     period = period / np.sqrt(np.mean(period**2))
     return np.append(period, period[0])
+
+
+def all_formants(lowest_hz: np.ndarray) -> np.ndarray:
+    """The first three formants, ``(frames, 3)``, with those above: ``(frames, 8)``."""
+    return np.concatenate([lowest_hz, np.broadcast_to(HIGHER_FORMANTS_HZ, (len(lowest_hz), 5))], axis=1)
 
 
 def formants_to_response(formants_hz: np.ndarray, bandwidths_hz: np.ndarray, frequencies_hz: np.ndarray) -> np.ndarray:
@@ -135,10 +149,9 @@ def formants_to_response(formants_hz: np.ndarray, bandwidths_hz: np.ndarray, fre
 
 def _tract(score: Score, person: Person) -> np.ndarray:
     """Response of the vocal tract per frame, ``(frames, N_FFT // 2 + 1)`` complex."""
-    higher = np.broadcast_to(HIGHER_FORMANTS_HZ, (score.n_frames, 2))
-    formants = np.concatenate([score.formants_hz, higher], axis=1) * person.tract
+    formants = all_formants(score.formants_hz) * person.tract
     # losses grow with the opening of the mouth; closed lips damp what is above the first formant
-    bandwidths = FORMANT_BANDWIDTHS_HZ * (1 + score.nasal[:, None] * np.array([0.3, 3, 3, 3, 3]))
+    bandwidths = FORMANT_BANDWIDTHS_HZ * (1 + score.nasal[:, None] * np.where(np.arange(8) < 1, 0.3, 3.0))
     frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
     response = formants_to_response(formants, bandwidths, frequencies)
     damping = 1 / (1 + score.nasal[:, None] * (frequencies / 700) ** 2)
@@ -153,6 +166,15 @@ def _band(centre_hz: np.ndarray, width_octaves: np.ndarray) -> np.ndarray:
     return 1 / (1 + (distance**2) * 3)
 
 
+def _free(bands_db: np.ndarray) -> np.ndarray:
+    """Gain that follows a sound's own bands, ``(frames, N_FFT // 2 + 1)``."""
+    frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
+    above = np.searchsorted(band_frequencies(), frequencies).clip(1, len(band_frequencies()) - 1)
+    low, high = band_frequencies()[above - 1], band_frequencies()[above]
+    share = ((frequencies - low) / (high - low)).clip(0, 1)
+    return 10 ** ((bands_db[:, above - 1] * (1 - share) + bands_db[:, above] * share) / 20)
+
+
 def _shape(source: np.ndarray, response: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
     """Filter a source by a response per frame and bring it to an amplitude (root mean square) per frame."""
     n_frames = len(response)
@@ -160,7 +182,7 @@ def _shape(source: np.ndarray, response: np.ndarray, amplitude: np.ndarray) -> n
     padded = np.pad(source, (WIDTH // 2, WIDTH))
     frames = np.lib.stride_tricks.sliding_window_view(padded, WIDTH)[::HOP][:n_frames]
     spectrum = np.fft.rfft(frames * window, N_FFT) * response
-    energy = 2 * np.mean(np.abs(spectrum) ** 2, axis=1) / WIDTH / 0.375
+    energy = np.mean(np.abs(spectrum) ** 2, axis=1) / WIDTH / 0.375  # 3/8: mean square of the window
     level = np.sqrt(smooth(energy, 0.04))  # over several periods of the voice
     gain = amplitude / np.maximum(level, 1e-3 * level.max() + 1e-12)
     filtered = np.fft.irfft(spectrum * gain[:, None], N_FFT)

@@ -1,0 +1,601 @@
+"""Imitations of many sounds, as sound files and a table of pairs: several processes, resumable, bound to a seed.
+
+:func:`imitate_files` makes a folder of pairs; :func:`render` is the layer below, for whoever names files and seeds.
+
+Each file says in its comment with which seed and strategy it was made. So a run that was killed at any moment knows
+which files are finished, without a journal, and a recording that was replaced since is imitated again.
+
+The seed of an imitation comes from the run's seed, the *content* of the sound file and the imitation's number: it does
+not depend on where the sound lies, what it is called, which others are imitated beside it, or how many processes work.
+(A seed from the name would survive encoding a sound anew, but differ between ``imitate sounds`` and ``imitate
+sounds/dogs``, and could not tell that a sound was replaced.) Files of equal bytes get equal imitations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iminet_viz import __version__
+from iminet_viz.audio import atomic_path, find_audio, read_native
+from iminet_viz.errors import AudioError, ImitationError
+from iminet_viz.imitator import SAMPLE_RATE, Imitation, ImitatorConfig, analyse, imitate
+
+TABLE = "pairs.csv"
+SETTINGS = "imitations.json"
+COLUMNS = ("imitation", "recording", "category", "speaker", "strategy", "seed")
+PART = ("start_s", "stop_s")  # of the recording that was imitated, further columns where the imitator tells them
+HEARD_S = 60.0  # nobody imitates more; an hour at 96 kHz need not be in memory for that
+
+_BLOCK = 2**18  # frames decoded at once from a long file
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_TEMPORARY = re.compile(r"\.\d+-[a-z0-9_]{8}\.(wav|flac)")  # what atomic_path leaves if the machine goes down
+
+
+# --- one task a sound -----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One sound and the imitations wanted of it."""
+
+    sound: Path
+    outputs: tuple[Path, ...]  # .wav or .flac
+    seeds: tuple[int, ...]  # one an output; equal seeds give equal imitations
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a task; if its worker was told to end, also less than was wanted."""
+
+    task: Task
+    finished: dict[Path, dict[str, Any]]  # outputs that are there now, with their descriptions
+    made: int = 0  # how many of them were not there before
+    shortened: bool = False  # only the first HEARD_S seconds of the sound were used
+    reason: str = ""  # why the sound was left out: one line that names it
+
+
+class _WriteError(ImitationError):
+    """Nothing more can be written: unlike a sound that cannot be imitated, this ends a run."""
+
+
+def render(
+    tasks: Iterable[Task], config: ImitatorConfig | None = None, workers: int | None = None
+) -> Generator[Outcome, None, None]:
+    """Make the imitations of all tasks, yielding an outcome as soon as a sound is done, in any order.
+
+    An output that is there and was made with its seed is kept. ``tasks`` is read as work is needed. Close the iterator
+    (``contextlib.closing``) to stop early: each worker ends with the imitation that it is making.
+
+    Args:
+        tasks: sounds, outputs and seeds.
+        config: of the imitator.
+        workers: processes (default: one a core); 1 works in this process. More are started anew, so a script must call
+            this below ``if __name__ == "__main__":``.
+
+    Raises:
+        ImitationError: a file cannot be written, or a worker was ended from outside. What is finished stays.
+    """
+    config = config or ImitatorConfig()
+    workers = workers or _cores()
+    if workers == 1:
+        for task in tasks:
+            yield _perform(task, config, _finished(task))
+        return
+
+    from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
+
+    # spawned, since a forked copy of a process whose libraries have threads can hang
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    waiting: set[Future[Outcome]] = set()
+    executor = ProcessPoolExecutor(workers, context, _start_worker, (stop,))
+    try:
+        for task in tasks:
+            finished = _finished(task)
+            if len(finished) == len(task.outputs):
+                yield Outcome(task, finished)
+                continue
+            with _for_workers():
+                waiting.add(executor.submit(_perform, task, config, finished))
+            if len(waiting) >= 2 * workers:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool:
+        raise ImitationError("a worker process was ended from outside, perhaps for lack of memory") from None
+    finally:
+        stop.set()
+        executor.shutdown(cancel_futures=True)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Read what an imitation's file says of itself: seed, strategy ...; empty if it is not there or no imitation."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(_name(path)) as file:
+            values = json.loads(file.comment)
+    except (OSError, ValueError, soundfile.LibsndfileError):
+        return {}
+    return values if isinstance(values, dict) and "seed" in values and "strategy" in values else {}
+
+
+def read_beginning(path: Path, seconds: float = HEARD_S) -> tuple[np.ndarray, int, bool]:
+    """Read a sound as one channel, but no more than its first ``seconds``.
+
+    Returns:
+        ``(samples,)`` float32, the rate in Hz, and whether the sound goes on.
+
+    Raises:
+        AudioError: the file is missing, empty, truncated, not audio, of zero length or holds NaN or infinity. Of a
+            longer file only the beginning is looked at.
+    """
+    import soundfile
+
+    if path.suffix.lower() == ".raw":  # soundfile would ask for the rate, whatever the file holds
+        raise AudioError(
+            f"{_line(path)}: has no header that tells rate and width, expected WAV, FLAC, OGG, MP3 or AIFF"
+        )
+    with contextlib.suppress(OSError, soundfile.LibsndfileError), soundfile.SoundFile(_name(path)) as file:
+        left = int(seconds * file.samplerate)
+        if file.frames > left:
+            blocks = []
+            while left > 0 and len(channels := file.read(min(_BLOCK, left), "float32", always_2d=True)):
+                with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+                    blocks.append(channels.mean(axis=1, dtype=np.float32))
+                left -= len(channels)
+            if left == 0:  # otherwise the length was not known, or the file is broken
+                waveform = np.concatenate(blocks)
+                if not np.isfinite(waveform).all():
+                    raise AudioError(f"{_line(path)}: holds NaN or infinite samples")
+                return waveform, file.samplerate, True
+    return (*read_native(path), False)  # which says what is wrong with a file
+
+
+def _perform(task: Task, config: ImitatorConfig, finished: dict[Path, dict[str, Any]]) -> Outcome:
+    """Decode a sound once and make what is missing."""
+    if len(finished) == len(task.outputs):
+        return Outcome(task, finished)
+    there = dict(finished)
+    shortened = False
+    reason = ""
+    try:
+        waveform, sample_rate, shortened = read_beginning(task.sound)
+        with _one_thread():
+            features = analyse(waveform, sample_rate)
+            for output, seed in zip(task.outputs, task.seeds, strict=True):
+                if output in there:
+                    continue
+                if _stop is not None and _stop.is_set():
+                    break
+                imitation = imitate(features, sample_rate, seed, config)
+                _check(imitation, seed)
+                description = {"seed": seed, "strategy": imitation.strategy}
+                description |= {name: round(float(getattr(imitation, name)), 4) for name in _told_part()}
+                with _writing:
+                    _write_sound(output, imitation.waveform, description)
+                there[output] = description
+    except AudioError as error:
+        reason = str(error)
+    except _WriteError:
+        raise
+    except ImitationError as error:
+        reason = f"{_line(task.sound)}: {error}"
+    except Exception as error:
+        error.add_note(f"while {_line(task.sound)} was imitated")
+        raise
+    return Outcome(task, there, len(there) - len(finished), shortened, reason)
+
+
+def _finished(task: Task) -> dict[Path, dict[str, Any]]:
+    """Those outputs that are there and were made with the task's seed."""
+    finished = {}
+    for output, seed in zip(task.outputs, task.seeds, strict=True):
+        description = describe(output)
+        if description.get("seed") == seed:
+            finished[output] = description
+    return finished
+
+
+def _check(imitation: Imitation, seed: int) -> None:
+    """Refuse what must not be: an imitation that is not a sound is a bug of the imitator."""
+    waveform = imitation.waveform
+    fault = ""
+    if waveform.ndim != 1 or not len(waveform):
+        fault = f"has the shape {waveform.shape}"
+    elif not np.isfinite(waveform).all():
+        fault = "is not finite"
+    elif np.abs(waveform).max() > 1:
+        fault = f"clips (peak {np.abs(waveform).max():.3f} of 1)"
+    elif np.sqrt(np.mean(np.square(waveform, dtype=np.float64))) < 1e-4:  # three steps of 16 bits
+        fault = "is silent"
+    if fault:
+        raise RuntimeError(f"the imitation with seed {seed} {fault}")
+
+
+def _write_sound(path: Path, waveform: np.ndarray, description: dict[str, Any]) -> None:
+    """Write 16-bit WAV or FLAC with the description as its comment; the file appears whole or not at all.
+
+    It is encoded in memory, because libsndfile does not say that a disk is full ("System error").
+    """
+    import soundfile
+
+    formats = {".wav": "WAV", ".flac": "FLAC"}
+    if path.suffix not in formats:
+        raise _WriteError(f"{_line(path)}: unknown suffix {path.suffix!r}, expected one of {', '.join(formats)}")
+    encoded = io.BytesIO()
+    with soundfile.SoundFile(encoded, "w", SAMPLE_RATE, 1, "PCM_16", format=formats[path.suffix]) as file:
+        file.comment = json.dumps(description)
+        file.write(waveform)
+    _write(path, encoded.getvalue())
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise _WriteError(f"{_line(path)}: cannot be written ({error.strerror})") from None
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+_stop: Any = None  # in a worker: the event that says to come to an end
+_writing = threading.Lock()
+
+
+def _start_worker(stop: Any) -> None:
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one tells the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it was killed, but not while a file is half written."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    with _writing:
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _for_workers() -> Iterator[None]:
+    """Start workers in here: with one thread each, and deaf to Ctrl-C from the first moment.
+
+    A library counts its threads when it is loaded, which is before :func:`_start_worker` runs.
+    """
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    masks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _one_thread() -> contextlib.AbstractContextManager[object]:
+    """Limit linear algebra to one thread: sums in another order would give other bytes."""
+    from threadpoolctl import threadpool_limits
+
+    limits: contextlib.AbstractContextManager[object] = threadpool_limits(1)
+    return limits
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# --- a folder of pairs ----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Imitated:
+    """What :func:`imitate_files` did."""
+
+    table: Path
+    sounds: int  # that were found
+    imitations: int  # of them, that are there now
+    made: int  # how many of these were not there before
+    left_out: tuple[tuple[Path, str], ...]  # sounds that could not be imitated, each with a line that says why
+    shortened: tuple[Path, ...]  # sounds of which only the first HEARD_S seconds were used, as far as any was made
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sound:
+    path: Path  # absolute
+    place: Path  # below the output folder, where its imitations go
+    category: str
+
+
+def imitate_files(
+    sounds: Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    count: int = 10,
+    seed: int = 0,
+    config: ImitatorConfig | None = None,
+    workers: int | None = None,
+    suffix: str = ".wav",
+    force: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Imitated:
+    """Imitate sounds ``count`` times each: ``OUT/<folder>/<sound>/<number>.wav`` and the table ``OUT/pairs.csv``.
+
+    The table has a row for each imitation (also of earlier calls with other sounds and the same settings): its path and
+    that of its recording, both relative to OUT; the recording's folder below the folder that was given, as category;
+    the synthetic speaker, each imitation's own; strategy and seed. A run that was interrupted continues.
+
+    Args:
+        sounds: folders and sound files.
+        out: output folder.
+        count: imitations of each sound.
+        seed: of all imitations.
+        config: of the imitator.
+        workers: processes, as for :func:`render`.
+        suffix: ``.wav`` or ``.flac``.
+        force: replace what was made with other settings, or is there already.
+        progress: called with ("", imitations done, all).
+
+    Raises:
+        ImitationError: no sound, other settings, or a file cannot be written (what is finished stays).
+    """
+    config = config or ImitatorConfig()
+    if count < 1:
+        raise ImitationError(f"{count} imitations of each sound were asked for, expected at least 1")
+    out = Path(out).resolve()
+    found, left_out = _find(sounds, out)
+    numbers = [f"{number:0{max(2, len(str(count - 1)))}d}{suffix}" for number in range(count)]
+    settings = {"version": __version__, "seed": seed, "count": count, "suffix": suffix}
+    settings = json.loads(json.dumps(settings | {"imitator": dataclasses.asdict(config)}))
+    targets = {out / sound.place / number: sound for sound in found for number in numbers}
+    old_rows = _prepare(out, settings, targets, force)
+
+    n_sounds = len(found) + len(left_out)
+    rows: dict[str, dict[str, str]] = {}
+    shortened: list[Path] = []
+    by_path = {sound.path: sound for sound in found}
+    begun: dict[Path, Task] = {}
+    done = made = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress("", done * count, len(found) * count)
+
+    def tasks() -> Iterator[Task]:
+        for sound in found:
+            try:
+                seeds = _seeds(sound.path, seed, count)
+            except OSError as error:
+                left_out.append((sound.path, f"{_line(sound.path)}: cannot be read ({error.strerror})"))
+                step()
+                continue
+            begun[sound.path] = Task(sound.path, tuple(out / sound.place / number for number in numbers), seeds)
+            yield begun[sound.path]
+
+    def list_rows(task: Task, finished: dict[Path, dict[str, Any]]) -> None:
+        for path, description in finished.items():
+            row = _row(out, path, by_path[task.sound], description)
+            rows[row["imitation"]] = row
+
+    try:
+        with contextlib.closing(render(tasks(), config, min(workers or _cores(), max(len(found), 1)))) as outcomes:
+            for outcome in outcomes:
+                list_rows(outcome.task, outcome.finished)
+                del begun[outcome.task.sound]
+                made += outcome.made
+                if outcome.reason:
+                    left_out.append((outcome.task.sound, outcome.reason))
+                elif outcome.shortened:
+                    shortened.append(outcome.task.sound)
+                step()
+    except BaseException as error:  # also Ctrl-C: the table shall list what is finished
+        for task in begun.values():
+            list_rows(task, _finished(task))
+        with contextlib.suppress(ImitationError):  # a full disk has no room for it either
+            if rows:
+                _write_table(out, rows, old_rows)
+        if isinstance(error, ImitationError):
+            raise ImitationError(f"{error}; {len(rows)} imitations are there, the same call makes the rest") from None
+        raise
+    if rows:
+        _write_table(out, rows, old_rows)
+    left_out.sort()
+    return Imitated(out / TABLE, n_sounds, len(rows), made, tuple(left_out), tuple(sorted(shortened)))
+
+
+def _find(sounds: Iterable[str | os.PathLike[str]], out: Path) -> tuple[list[_Sound], list[tuple[Path, str]]]:
+    """List the sounds, each once, with its place in the output; and what is left out at first sight.
+
+    A place begins with the name of the folder that was given, so that a second call with another folder adds to the
+    first one's imitations. It ends with the full name of the sound: ``a.wav`` and ``a.flac`` may lie beside each other.
+    """
+    found: dict[Path, _Sound] = {}
+    left_out: list[tuple[Path, str]] = []
+    names: dict[Path, str] = {}
+    empty: AudioError | None = None
+    for given in map(Path, sounds):
+        if not given.is_dir() and not given.is_file():  # a pipe would be waited for
+            raise ImitationError(f"{_line(given)}: no such file or folder")
+        root = given.resolve() if given.is_dir() else given.parent.resolve()
+        if root.is_relative_to(out):
+            raise ImitationError(f"{_line(given)}: lies in the output folder {_line(out)}, choose another one")
+        if root not in names:
+            name = root.name or "sounds"  # the root of the file system has none
+            number = 1
+            while name in names.values():
+                number += 1
+                name = f"{root.name}-{number}"
+            names[root] = name
+        try:
+            files = find_audio(root) if given.is_dir() else [root / given.name]
+        except AudioError as error:
+            empty = error
+            continue
+        for path in files:
+            if path in found or path.is_relative_to(out):  # imitations of an earlier run are no sounds
+                continue
+            inner = path.relative_to(root)
+            try:
+                str(inner).encode()
+            except UnicodeEncodeError:
+                left_out.append((path, f"{_line(path)}: its name is not UTF-8, a table cannot hold it"))
+                continue
+            category = inner.parent.as_posix() if inner.parent != Path() else ""
+            found[path] = _Sound(path, names[root] / inner, category)
+    if not found and not left_out:
+        raise ImitationError(str(empty or f"no sound to imitate beside those in {_line(out)}"))
+    return list(found.values()), left_out
+
+
+def _prepare(out: Path, settings: dict[str, Any], targets: dict[Path, _Sound], force: bool) -> list[dict[str, str]]:
+    """Make the folder ready, or refuse it; returns the rows of its table that are to be kept."""
+    if out.exists() and not out.is_dir():
+        raise ImitationError(f"{_line(out)}: is a file, expected a folder")
+    rows: list[dict[str, str]] = []
+    if force:
+        with contextlib.suppress(ImitationError):
+            rows = _read_table(out)
+        # a table that somebody edited may name anything: only imitations in this folder are removed
+        listed = [out / row["imitation"] for row in rows]
+        ours = [path for path in listed if path.resolve().is_relative_to(out) and describe(path)]
+        for path in {*ours, *targets, out / TABLE}:
+            if path.is_file():
+                path.unlink()
+        rows = []
+    elif (out / SETTINGS).exists():
+        _compare(out, settings)
+        rows = _read_table(out)
+        for row in rows:
+            sound = targets.get(out / row["imitation"])
+            other = out / row["recording"]
+            if sound is not None and other.exists() and not other.samefile(sound.path):
+                raise ImitationError(
+                    f"{_line(out / row['imitation'])}: imitates {_line(other.resolve())}, not {_line(sound.path)}; "
+                    "choose another output folder, or --force"
+                )
+    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise ImitationError(f"{_line(out)}: holds files but no {SETTINGS}; choose an empty folder, or --force")
+    for folder in {path.parent for path in targets}:
+        if folder.is_dir():
+            for path in folder.iterdir():
+                if _TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+    _write(out / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
+    return [row for row in rows if out / row["imitation"] not in targets]
+
+
+def _compare(out: Path, settings: dict[str, Any]) -> None:
+    """Refuse a folder that was made with other settings."""
+    try:
+        stored = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        stored = None
+    if not isinstance(stored, dict):
+        raise ImitationError(f"{_line(out / SETTINGS)}: cannot be read, so nothing is added here; --force replaces all")
+    before, now = ({**values, **values.get("imitator", {})} for values in (stored, settings))
+    other = [key for key in now if key != "imitator" and before.get(key) != now[key]]
+    if other:
+        changes = " and ".join(f"{key} {json.dumps(before.get(key))}, not {json.dumps(now[key])}" for key in other)
+        raise ImitationError(f"{_line(out)}: holds imitations made with {changes}; --force replaces them")
+
+
+def _seeds(sound: Path, seed: int, count: int) -> tuple[int, ...]:
+    """Seeds of a sound's imitations, 48 bits each: unlikely to meet, and a spreadsheet keeps 15 digits."""
+    with sound.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").digest()
+    digests = (hashlib.sha256(content + f"{seed} {number}".encode()).digest() for number in range(count))
+    return tuple(int.from_bytes(digest[:6], "big") for digest in digests)
+
+
+# --- table ----------------------------------------------------------------------------------------------------------
+
+
+def _told_part() -> list[str]:
+    """Those of PART that this imitator tells."""
+    fields = {field.name for field in dataclasses.fields(Imitation)}
+    return [name for name in PART if name in fields]
+
+
+def _row(out: Path, path: Path, sound: _Sound, description: dict[str, Any]) -> dict[str, str]:
+    try:
+        recording = os.path.relpath(sound.path, out)
+    except ValueError:  # another drive
+        recording = str(sound.path)
+    return {
+        "imitation": path.relative_to(out).as_posix(),
+        "recording": Path(recording).as_posix(),
+        "category": sound.category,
+        "speaker": f"p{description['seed']:012x}",  # a seed makes a person, so no two imitations share one
+        "strategy": str(description["strategy"]),
+        "seed": str(description["seed"]),
+        **{name: str(description[name]) for name in PART if name in description},
+    }
+
+
+def _read_table(out: Path) -> list[dict[str, str]]:
+    """Rows of the table, if there is one."""
+    path = out / TABLE
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise ImitationError(f"{_line(path)}: not a table ({error}); --force replaces all") from None
+    if any(row.get(column) is None for row in rows for column in COLUMNS):
+        raise ImitationError(f"{_line(path)}: lacks columns or ends within a row; --force replaces all")
+    return rows
+
+
+def _write_table(out: Path, rows: dict[str, dict[str, str]], old_rows: list[dict[str, str]]) -> None:
+    """Write the rows, and the old ones whose two files are still there."""
+    everything = dict(rows)
+    for row in old_rows:
+        if all((out / row[column]).exists() for column in COLUMNS[:2]):
+            everything.setdefault(row["imitation"], row)
+    columns = (*COLUMNS, *_told_part())
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(everything[name] for name in sorted(everything))
+    _write(out / TABLE, text.getvalue().encode())
+
+
+def _name(path: Path) -> bytes | Path:
+    """Name a file to libsndfile: as bytes, because a name need not be UTF-8; Windows wants the name as text."""
+    return os.fsencode(path) if os.name == "posix" else path
+
+
+def _line(path: Path) -> str:
+    """Write a path on one line, whatever characters it holds (an error is one line)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
