@@ -1,4 +1,7 @@
-"""The contract of every data set, the real folders with known counts, and damaged tables."""
+"""The contract of every data set, the real folders with known counts, and damaged tables of the local collections.
+
+The published layouts are in test_published.py.
+"""
 
 import csv
 from collections import Counter
@@ -6,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from iminet_viz.datasets import DATASETS, Clip, Pair, esc10, speech_lid, telephone
+from iminet_viz.datasets import DATASETS, Clip, Pair, Remote, check, esc10, speech_lid, telephone
+from iminet_viz.datasets._table import refuse
 from iminet_viz.errors import DatasetError
 
 TELEPHONE = ("label", "file", "message_id", "generation", "flagged_bad_by_authors", "parent_file")
@@ -33,6 +37,7 @@ ROWS = {
 }
 
 every_dataset = pytest.mark.parametrize("name", DATASETS)
+every_collection = pytest.mark.parametrize("name", ROWS)  # with metadata.csv
 
 
 def write(root: Path, rows: list[dict[str, str]], columns: list[str] | None = None) -> Path:
@@ -59,18 +64,31 @@ def changed(name: str, index: int, **values: str) -> list[dict[str, str]]:
     return rows
 
 
-def test_every_data_set_is_tested():
-    assert set(ROWS) == set(DATASETS)
-
-
 @every_dataset
 def test_a_data_set_says_what_it_is(name):
     module = DATASETS[name]
     assert name == module.NAME
     assert all(len(text) > 10 for text in (module.LICENCE, module.CITATION, module.__doc__, module.load.__doc__))
+    assert "Raises:" in module.load.__doc__
 
 
 @every_dataset
+def test_a_data_set_says_where_it_comes_from(name):
+    source = DATASETS[name].SOURCE
+    if isinstance(source, Remote):
+        assert source.url.startswith("https://")
+        assert source.checksum or source.contents  # nothing is unpacked unchecked
+    else:
+        assert len(source) > 10 and "\n" not in source
+
+
+@every_dataset
+def test_a_data_set_knows_its_rates(name):
+    lowest, highest = DATASETS[name].RATES
+    assert 0 < lowest <= highest
+
+
+@every_collection
 def test_a_small_table_loads(tmp_path, name):
     items = DATASETS[name].load(write(tmp_path, ROWS[name]))
     assert items
@@ -79,20 +97,20 @@ def test_a_small_table_loads(tmp_path, name):
             assert path.is_file()
 
 
-@every_dataset
+@every_collection
 def test_a_missing_table_is_named(tmp_path, name):
     assert "metadata.csv: no such table" in refusal(name, tmp_path)
     assert "no such table" in refusal(name, tmp_path / "nowhere")
 
 
-@every_dataset
+@every_collection
 def test_each_missing_column_is_named(tmp_path, name):
     for column in set(ROWS[name][0]) - {"collection"}:  # speech is read without it
         write(tmp_path, ROWS[name], [other for other in ROWS[name][0] if other != column])
         assert f"lacks the columns {column}" in refusal(name, tmp_path)
 
 
-@every_dataset
+@every_collection
 def test_a_table_without_rows_is_refused(tmp_path, name):
     (tmp_path / "metadata.csv").write_text(",".join(ROWS[name][0]) + "\n")
     assert "the table has no rows" in refusal(name, tmp_path)
@@ -100,7 +118,7 @@ def test_a_table_without_rows_is_refused(tmp_path, name):
     assert "lacks the columns" in refusal(name, tmp_path)
 
 
-@every_dataset
+@every_collection
 def test_missing_files_are_counted_and_the_first_named(tmp_path, name):
     write(tmp_path, ROWS[name])
     (tmp_path / ROWS[name][0]["file"]).unlink()
@@ -108,7 +126,7 @@ def test_missing_files_are_counted_and_the_first_named(tmp_path, name):
     assert f"1 of {len(ROWS[name])} files are not there, the first is {ROWS[name][0]['file']}" in message
 
 
-@every_dataset
+@every_collection
 def test_a_short_row_is_refused(tmp_path, name):
     write(tmp_path, ROWS[name])
     with (tmp_path / "metadata.csv").open("a") as file:
@@ -116,7 +134,7 @@ def test_a_short_row_is_refused(tmp_path, name):
     assert f"row {len(ROWS[name]) + 1} ends before the column" in refusal(name, tmp_path)
 
 
-@every_dataset
+@every_collection
 def test_what_is_not_text_is_refused(tmp_path, name):
     write(tmp_path, ROWS[name])
     table = tmp_path / "metadata.csv"
@@ -130,6 +148,22 @@ def test_esc10_refuses_folds_that_are_not_1_to_5(tmp_path, fold):
     assert f"b/2.wav has fold {fold!r}, expected 1 to 5" in refusal("esc10", tmp_path)
 
 
+def test_a_file_that_is_named_twice_is_loaded_and_doubted(tmp_path):
+    write(tmp_path, [*ROWS["esc10"], ROWS["esc10"][0]])
+    assert len(esc10.load(tmp_path)) == 3
+    reasons = [fault.reason for fault in check(esc10, tmp_path).faults]
+    assert "row 3 repeats the file 'a/1.wav' of row 1" in reasons
+
+
+@every_collection
+@pytest.mark.parametrize("file", ["../x.wav", "/x.wav", "a/../../x.wav", "..\\x.wav", "C:/x.wav", "."])
+def test_a_table_cannot_point_outside_of_its_folder(tmp_path, name, file):
+    root = write(tmp_path / "set", ROWS[name])
+    with (root / "metadata.csv").open("a", newline="") as table:
+        csv.writer(table).writerow([file if column == "file" else "x" for column in ROWS[name][0]])
+    assert f"row {len(ROWS[name]) + 1} points outside of the data set ({file})" in refusal(name, root)
+
+
 def test_esc10_labels_lose_their_number(tmp_path):
     clips = esc10.load(write(tmp_path, ROWS["esc10"]))
     assert [(clip.label, clip.fold, clip.collection) for clip in clips] == [("Dog_bark", 1, "1"), ("Rain", 5, "5")]
@@ -138,6 +172,15 @@ def test_esc10_labels_lose_their_number(tmp_path):
 def test_speech_without_collections_is_held_out_by_speaker(tmp_path):
     root = write(tmp_path / "some-set", ROWS["speech-lid"], ["file", "label", "speaker"])
     assert [clip.collection for clip in speech_lid.load(root)] == ["some-set/s1", "some-set/s2"]
+
+
+def test_speech_refuses_languages_that_the_tower_does_not_know(tmp_path):
+    write(tmp_path, changed("speech-lid", 1, label="pt"))
+    assert "b/2.wav has the unknown language 'pt', expected one of de, en, es" in refusal("speech-lid", tmp_path)
+
+
+def test_speech_knows_its_speakers(tmp_path):
+    assert [clip.speaker for clip in speech_lid.load(write(tmp_path, ROWS["speech-lid"]))] == ["s1", "s2"]
 
 
 def test_telephone_pairs_descend_from_first_imitations(tmp_path):
@@ -158,6 +201,19 @@ def test_telephone_names_a_parent_that_is_not_in_the_table(tmp_path):
 def test_telephone_refuses_imitations_in_a_circle(tmp_path, parent):
     write(tmp_path, changed("telephone-imitations", 1, parent_file=parent))
     assert "circle" in refusal("telephone-imitations", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("esc10", "esc10"), ("telephone-imitations", "telephone-imitations"), ("speech-lid", "voxforge-real")],
+)
+def test_the_real_collections_have_no_fault(data_folder, name, folder):
+    assert check(DATASETS[name], data_folder / folder).faults == []
+
+
+def test_six_real_rows_of_speech_are_repeated(data_folder):
+    doubts = speech_lid.survey(data_folder / "speech-lid", refuse).doubts
+    assert len(doubts) == 6 and all("repeats the file" in reason for _, reason in doubts)
 
 
 def test_the_real_telephone_imitations(data_folder):

@@ -1,10 +1,17 @@
-"""What the data sets share: clips, pairs, and a checked reading of their tables."""
+"""What the data sets share: clips, pairs, and a checked reading of their tables.
+
+A data set reads its folder once, in ``survey(root, complain)``, and says what is wrong with it to ``complain``.
+``load`` passes :func:`refuse`, so that the first fault is an error; ``iminet_viz.datasets.check`` passes a list, so
+that all are named. What is refused and what is named can so never differ.
+"""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Generic, TypeVar
 
 from iminet_viz.errors import DatasetError
 
@@ -17,41 +24,142 @@ class Clip:
     label: str
     collection: str = ""  # clips of one collection share microphones, codecs, speakers
     fold: int = 0  # official fold of a cross-validation; 0 = none
+    speaker: str = ""  # empty = not known
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A vocal imitation and the recording that its maker heard."""
+    """A vocal imitation and the recording that its maker heard, or that a table names as a right answer.
+
+    An imitation with several right answers stands in several pairs.
+    """
 
     imitation: Path
     recording: Path
-    chain: str  # pairs of one chain go back to the same first sound
+    chain: str  # pairs of one chain go back to the same first sound; nothing is shared between chains
     subtree: str  # the first imitation of the chain that this pair descends from
+    category: str = ""  # the group within which the recording is searched
+    speaker: str = ""  # who made the imitation; empty = not known
 
 
-def read_table(root: Path, columns: tuple[str, ...], name: str = "metadata.csv") -> list[dict[str, str]]:
-    """Read a table of a data set, one dictionary a row.
+Item = TypeVar("Item", Clip, Pair)
+Complain = Callable[[Path, str], None]
+Row = tuple[int, dict[str, str]]  # number of the row, the first below the header being 1, and its cells
+
+
+@dataclasses.dataclass
+class Survey(Generic[Item]):
+    """What the folder of a data set should hold."""
+
+    items: list[Item] = dataclasses.field(default_factory=list)
+    files: dict[Path, str] = dataclasses.field(default_factory=dict)  # what must be there, and its label or subset
+    spare: set[Path] = dataclasses.field(default_factory=set)  # what tables name and ``load`` does not use
+    doubts: list[tuple[Path, str]] = dataclasses.field(default_factory=list)  # a check names them, ``load`` goes on
+    notes: list[str] = dataclasses.field(default_factory=list)  # what was left out by rule, and how much
+
+    def absent(self) -> list[Path]:
+        """Files that must be there and are not."""
+        return [file for file in self.files if not file.is_file()]
+
+
+def refuse(path: Path, reason: str) -> None:
+    """Raise a DatasetError: what ``load`` does with a fault."""
+    raise DatasetError(f"{path}: {reason}")
+
+
+def require_files(survey: Survey[Item], root: Path, table: Path) -> None:
+    """Refuse a folder in which files are missing.
 
     Raises:
-        DatasetError: the table or a column is missing, it has no rows or a short one, or a file it names is not there.
+        DatasetError: says how many of how many are missing and names the first.
     """
-    path = root / name
+    if absent := survey.absent():
+        first = absent[0].relative_to(root) if absent[0].is_relative_to(root) else absent[0]
+        raise DatasetError(f"{table}: {len(absent)} of {len(survey.files)} files are not there, the first is {first}")
+
+
+def read_rows(
+    path: Path, columns: tuple[str, ...], complain: Complain, key: str | None, doubt: Complain | None = None
+) -> list[Row]:
+    """Read a table with its header, UTF-8 with or without a byte order mark.
+
+    Args:
+        path: the table; its lines may end as on any system.
+        columns: those that each row must have; others are kept as they are.
+        complain: told of a missing table or column, of text that is not UTF-8, a table without rows, a row that ends
+            early, and a key that is empty or repeated.
+        key: the column that tells rows apart; None where rows may repeat.
+        doubt: told of a repeated key instead of ``complain``; the row is kept.
+
+    Returns:
+        The rows without fault; none if the table as a whole cannot be read.
+    """
     if not path.is_file():
-        raise DatasetError(f"{path}: no such table; is {root} the folder of the data set?")
+        complain(path, f"no such table; is {path.parent} the folder of the data set?")
+        return []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
-                raise DatasetError(f"{path}: the table lacks the columns {', '.join(missing)}")
-            rows = list(reader)
+            header = reader.fieldnames or ()
+            cells = list(reader)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not a table ({error})") from None
-    if not rows:
-        raise DatasetError(f"{path}: the table has no rows")
-    for number, row in enumerate(rows, start=1):
+        complain(path, f"not a table ({error})")
+        return []
+    if missing := [column for column in columns if column not in header]:
+        complain(path, f"the table lacks the columns {', '.join(missing)}")
+        return []
+    if not cells:
+        complain(path, "the table has no rows")
+    rows: list[Row] = []
+    seen: dict[str, int] = {}
+    for number, row in enumerate(cells, start=1):
         if short := [column for column in columns if row[column] is None]:
-            raise DatasetError(f"{path}: row {number} ends before the column {short[0]}")
-    absent = [row["file"] for row in rows if not (root / row["file"]).is_file()]
-    if absent:
-        raise DatasetError(f"{path}: {len(absent)} of {len(rows)} files are not there, the first is {absent[0]}")
+            complain(path, f"row {number} ends before the column {short[0]}")
+        elif key is not None and not row[key]:
+            complain(path, f"row {number} has an empty {key}")
+        elif key is not None and row[key] in seen:
+            (doubt or complain)(path, f"row {number} repeats the {key} {row[key]!r} of row {seen[row[key]]}")
+            if doubt is not None:
+                rows.append((number, row))
+        else:
+            if key is not None:
+                seen[row[key]] = number
+            rows.append((number, row))
     return rows
+
+
+def read_metadata(
+    root: Path, columns: tuple[str, ...], complain: Complain, doubts: list[tuple[Path, str]]
+) -> list[dict[str, str]]:
+    """Read ``metadata.csv``, whose column ``file`` holds paths below ``root``; what is not below it is a fault.
+
+    A file that is named twice is a doubt: six rows of ``speech-lid`` are, and models were trained on them.
+    """
+    table = root / "metadata.csv"
+    rows = read_rows(table, columns, complain, "file", lambda path, reason: doubts.append((path, reason)))
+    return [row[1] for row in rows if is_below(table, row, "file", complain)]
+
+
+def is_below(table: Path, row: Row, column: str, complain: Complain) -> bool:
+    """Tell whether a cell holds a path below the data set's folder; a published table has no business elsewhere."""
+    path = PurePosixPath(row[1][column].replace("\\", "/"))
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        complain(table, f"row {row[0]} points outside of the data set ({row[1][column]})")
+        return False
+    return True
+
+
+def sound_file(path: Path) -> Path:
+    """The file that a table names, or its FLAC copy if only that is there: collections are often kept so."""
+    if path.suffix.lower() != ".flac" and not path.is_file() and (copy := path.with_suffix(".flac")).is_file():
+        return copy
+    return path
+
+
+def is_true(table: Path, row: Row, column: str, complain: Complain) -> bool | None:
+    """Read a cell that holds True or False; None if it holds anything else, which is a fault."""
+    text = row[1][column]
+    if text not in {"True", "False"}:
+        complain(table, f"row {row[0]} has {column} {text!r}, expected True or False")
+        return None
+    return text == "True"

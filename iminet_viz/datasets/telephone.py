@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iminet_viz.datasets._table import Pair, read_table
-from iminet_viz.errors import DatasetError
+from iminet_viz.datasets._table import Complain, Pair, Survey, read_metadata, refuse, require_files
 
 NAME = "telephone-imitations"
 LICENCE = "not stated at the source"
 CITATION = "P. Edmiston, M. Perlman, G. Lupyan, Repeated imitation makes human vocalizations more word-like, 2018"
+SOURCE = "its authors publish the recordings file by file in the repository lupyanlab/telephone, without a licence"
+RATES = (8_000, 192_000)
 
 
 def load(root: Path) -> list[Pair]:
@@ -23,22 +24,28 @@ def load(root: Path) -> list[Pair]:
     Raises:
         DatasetError: the table, a column or a file is missing, or an imitation's parent is not in the table.
     """
-    rows = read_table(root, ("file", "label", "message_id", "generation", "flagged_bad_by_authors", "parent_file"))
+    survey_ = survey(root, refuse)
+    require_files(survey_, root, root / "metadata.csv")
+    return survey_.items
+
+
+def survey(root: Path, complain: Complain) -> Survey[Pair]:
+    """Read ``metadata.csv`` and follow each imitation back to the first sound."""
+    columns = ("file", "label", "message_id", "generation", "flagged_bad_by_authors", "parent_file")
+    found = Survey[Pair]()
+    rows = read_metadata(root, columns, complain, found.doubts)
     by_file = {row["file"]: row for row in rows}
-    pairs = []
+    found.files = {root / row["file"]: row["label"] for row in rows}
+    flagged = 0
     for row in rows:
-        if not row["parent_file"] or row["flagged_bad_by_authors"] == "1":
+        if not row["parent_file"]:
             continue
-        first = row
-        seen = set()
-        while (parent := by_file.get(first["parent_file"])) is not None and parent["parent_file"]:
-            first = parent
-            if first["file"] in seen:
-                raise DatasetError(f"{root}: {row['file']} goes back to a circle of imitations, {first['file']}")
-            seen.add(first["file"])
-        if parent is None:
-            raise DatasetError(f"{root}: the recording {first['parent_file']} that {first['file']} imitates is missing")
-        pairs.append(
+        if row["flagged_bad_by_authors"] == "1":
+            flagged += 1
+            continue
+        if (first := _first_imitation(root, row, by_file, complain)) is None:
+            continue
+        found.items.append(
             Pair(
                 imitation=root / row["file"],
                 recording=root / row["parent_file"],
@@ -46,4 +53,23 @@ def load(root: Path) -> list[Pair]:
                 subtree=f"{first['label']}/{first['message_id']}",
             )
         )
-    return pairs
+    found.notes.append(f"{flagged} imitations are flagged as bad by the authors and left out")
+    return found
+
+
+def _first_imitation(
+    root: Path, row: dict[str, str], by_file: dict[str, dict[str, str]], complain: Complain
+) -> dict[str, str] | None:
+    """The imitation of the chain's first sound that ``row`` goes back to; None after a complaint."""
+    first = row
+    seen = set()
+    while (parent := by_file.get(first["parent_file"])) is not None and parent["parent_file"]:
+        first = parent
+        if first["file"] in seen:
+            complain(root, f"{row['file']} goes back to a circle of imitations, {first['file']}")
+            return None
+        seen.add(first["file"])
+    if parent is None:
+        complain(root, f"the recording {first['parent_file']} that {first['file']} imitates is missing")
+        return None
+    return first

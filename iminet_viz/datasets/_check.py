@@ -1,0 +1,165 @@
+"""Check the folder of a data set: what is there, what is missing, what is broken."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from iminet_viz.audio import SUFFIXES, read_native
+from iminet_viz.datasets._table import Clip, Pair, Survey
+from iminet_viz.errors import AudioError
+
+SILENCE = 1 / 32_768  # what a 16-bit file cannot hold is no sound
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: a path below the data set's folder, and the reason."""
+
+    file: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckReport:
+    """What a check found; sound files that cannot be decoded count in ``files`` only."""
+
+    name: str
+    root: str
+    items: int  # clips or pairs that can be used
+    named: int  # files that must be there
+    files: int  # sound files that are there
+    hours: float
+    duration_s: tuple[float, float, float]  # shortest, median, longest; zeros if nothing could be decoded
+    rates: dict[int, int]  # Hz -> files
+    channels: dict[int, int]
+    labels: dict[str, int]  # label, or category of pairs -> clips or pairs
+    notes: list[str]
+    faults: list[Fault]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report for ``json.dumps``."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sound:
+    """What a file turned out to hold."""
+
+    path: Path
+    seconds: float = 0.0
+    rate: int = 0
+    channels: int = 0
+    faults: tuple[str, ...] = ()
+
+
+def check(
+    dataset: ModuleType, root: Path, progress: Callable[[str, int, int], None] | None = None, **options: Any
+) -> CheckReport:
+    """Read the tables and decode every sound file of a data set's folder.
+
+    Args:
+        dataset: a module of this family.
+        root: the folder.
+        progress: called with ("", files done, files in all).
+        options: what the data set's ``survey`` takes besides (``subsets`` of vocalsketch).
+
+    Returns:
+        The report. A fault is what ``load`` refuses, what it leaves out without saying so in the tables, a file that
+        is missing, broken, silent, at a rate that the set cannot have, or that no table names.
+    """
+    faults: dict[Fault, None] = {}  # in order, each once
+    root = Path(os.path.normpath(root))  # so that one file has one path
+    base = root.parent if root.is_file() else root  # a table of pairs may be named itself
+
+    def complain(path: Path, reason: str) -> None:
+        faults[Fault(_show(path, base), reason)] = None
+
+    survey: Survey[Any] = dataset.survey(root, complain, **options)
+    for path, reason in survey.doubts:
+        complain(path, reason)
+    on_disk = _sound_files(root)
+    sounds = _measure_all(sorted({*survey.files, *on_disk}), dataset.RATES, progress)
+    for sound in sounds:
+        for reason in sound.faults:
+            complain(sound.path, reason)
+    if survey.files:  # else the tables could not be read, and every file would be one too many
+        for path in on_disk:
+            if path not in survey.files and path not in survey.spare:
+                complain(path, "no table names it")
+    decoded = [sound for sound in sounds if sound.rate]
+    seconds = [sound.seconds for sound in decoded]
+    return CheckReport(
+        name=dataset.NAME,
+        root=str(root),
+        items=len(survey.items),
+        named=len(survey.files),
+        files=len(on_disk) + sum(path.is_file() for path in set(survey.files) - set(on_disk)),
+        hours=sum(seconds) / 3600,
+        duration_s=(min(seconds), statistics.median(seconds), max(seconds)) if seconds else (0.0, 0.0, 0.0),
+        rates=dict(sorted(Counter(sound.rate for sound in decoded).items())),
+        channels=dict(sorted(Counter(sound.channels for sound in decoded).items())),
+        labels=dict(sorted(Counter(_label(item) for item in survey.items).items())),
+        notes=survey.notes,
+        faults=list(faults),
+    )
+
+
+def _label(item: Clip | Pair) -> str:
+    return item.label if isinstance(item, Clip) else item.category or "no category"
+
+
+def _sound_files(root: Path) -> list[Path]:
+    """All sound files below a folder; none if ``root`` is a table, whose files may lie anywhere."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+
+
+def _measure_all(
+    paths: list[Path], rates: tuple[int, int], progress: Callable[[str, int, int], None] | None
+) -> list[_Sound]:
+    sounds = []
+    # threads: libsndfile decodes outside of the interpreter's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, sound in enumerate(pool.map(lambda path: _measure(path, rates), paths), start=1):
+            sounds.append(sound)
+            if progress is not None:
+                progress("", done, len(paths))
+    return sounds
+
+
+def _measure(path: Path, rates: tuple[int, int]) -> _Sound:
+    import soundfile
+
+    try:
+        waveform, rate = read_native(path)
+        channels = soundfile.info(os.fsencode(path) if os.name == "posix" else path).channels
+    except AudioError as error:
+        return _Sound(path, faults=(str(error).rsplit(f"{path.name}: ", 1)[-1],))
+    faults = []
+    if float(np.abs(waveform).max()) < SILENCE:
+        faults.append("silent: no sample reaches 1/32768 of full scale")
+    if not rates[0] <= rate <= rates[1]:
+        expected = f"{rates[0]}" if rates[0] == rates[1] else f"{rates[0]} to {rates[1]}"
+        faults.append(f"at {rate} Hz, expected {expected}")
+    return _Sound(path, len(waveform) / rate, rate, channels, tuple(faults))
+
+
+def _show(path: Path, root: Path) -> str:
+    """A path below the folder, on one line whatever characters it holds."""
+    short = path.relative_to(root) if path != root and path.is_relative_to(root) else path
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(short))
