@@ -228,6 +228,71 @@ def reference(model: str, folders: tuple[Path, ...], out: Path | None, device: s
     click.echo(f"{len(references.clips)} clips, {len(failed)} left out: {path}")
 
 
+@main.command()
+@click.argument("sounds", nargs=-1, required=True, type=FOLDER)
+@click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="Imitations of each sound.")
+@click.option("--out", type=FOLDER, required=True, help="Folder to make; an interrupted run there is continued.")
+@seed_option
+@click.option("--workers", type=click.IntRange(1), help="Processes  [default: one a core]")
+@click.option(
+    "--format",
+    "audio_format",
+    type=click.Choice(["wav", "flac"]),
+    default="wav",
+    show_default=True,
+    help="Of the files.",
+)
+@click.option("--strategies", metavar="NAME,NAME", help="What the voices may do  [default: everything]")
+@force_option
+@json_option
+def imitate(
+    sounds: tuple[Path, ...],
+    count: int,
+    out: Path,
+    seed: int,
+    workers: int | None,
+    audio_format: str,
+    strategies: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make synthetic vocal imitations of SOUNDS, folders and files, and the table OUT/pairs.csv.
+
+    The same seed gives the same files. A sound that cannot be imitated is left out with its reason; of long ones the
+    first minute is heard.
+    """
+    from iminet_viz.errors import ImitationError
+    from iminet_viz.imitator import STRATEGIES, ImitatorConfig
+    from iminet_viz.imitator.batch import HEARD_S, imitate_files
+
+    config = ImitatorConfig()
+    if strategies is not None:
+        names = tuple(name.strip() for name in strategies.split(","))
+        if unknown := [name for name in names if name not in STRATEGIES]:
+            raise click.UsageError(f"--strategies: no {unknown[0]!r}, expected some of {','.join(STRATEGIES)}")
+        config = ImitatorConfig(strategies=names)
+    with _progress("imitations") as report:
+        done = imitate_files(sounds, out, count, seed, config, workers, f".{audio_format}", force, report)
+    for _, reason in done.left_out:
+        click.echo(f"left out: {reason}", err=True)
+    if done.shortened:
+        long = f"longer than {HEARD_S:.0f} s: only their beginning was heard"
+        click.echo(f"{len(done.shortened)} of {done.sounds} sounds are {long}", err=True)
+    if not done.imitations:
+        raise ImitationError(f"none of {done.sounds} sounds could be imitated")
+    figures = {"sounds": done.sounds, "imitations": done.imitations, "made": done.made}
+    if as_json:
+        left_out = [{"sound": str(sound), "reason": reason} for sound, reason in done.left_out]
+        shortened = [str(sound) for sound in done.shortened]
+        more = {"left_out": left_out, "shortened": shortened, "table": str(done.table)}
+        click.echo(json.dumps(figures | more, indent=2))
+        return
+    click.echo(
+        f"{done.imitations} imitations of {done.sounds - len(done.left_out)} sounds, {done.made} of them made now, "
+        f"{len(done.left_out)} sounds left out: {done.table}"
+    )
+
+
 # --- patterns -------------------------------------------------------------------------------------------------------
 
 
@@ -419,6 +484,150 @@ def gallery_verify(folder: Path, as_json: bool) -> None:
         click.echo(f"{count} patterns, {len(faults)} faults")
     if faults:
         sys.exit(1)
+
+
+# --- data sets ------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def data() -> None:
+    """List, fetch and check data sets."""
+
+
+@data.command("list")
+@json_option
+def data_list(as_json: bool) -> None:
+    """List the data sets that can be read, with licence, citation and where they come from."""
+    from iminet_viz.datasets import DATASETS, Remote
+
+    rows = []
+    for name, module in DATASETS.items():
+        by_command = isinstance(module.SOURCE, Remote)
+        source = module.SOURCE.url if by_command else module.SOURCE
+        rows.append(
+            {
+                "name": name,
+                "what": str(module.__doc__).splitlines()[0],
+                "licence": module.LICENCE,
+                "citation": module.CITATION,
+                "download": by_command,
+                "source": source,
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['name']}: {row['what']}")
+        click.echo(f"    licence: {row['licence']}")
+        click.echo(f"    cite: {row['citation']}")
+        click.echo(f"    {'download' if row['download'] else 'by hand'}: {row['source']}")
+
+
+@data.command("check")
+@click.argument("name")
+@click.argument("root", type=FOLDER)
+@click.option("--subset", "subsets", multiple=True, help="vocalsketch: check only this subset; repeatable.")
+@json_option
+def data_check(name: str, root: Path, subsets: tuple[str, ...], as_json: bool) -> None:
+    """Check the data set NAME in the folder ROOT: every table, and every sound file decoded.
+
+    Each fault is one line. Exit status 1 if there is any.
+    """
+    from iminet_viz import datasets
+
+    dataset = datasets.find_dataset(name)
+    if subsets and not hasattr(dataset, "SUBSETS"):
+        raise click.UsageError(f"--subset: {name} has no subsets")
+    options = {"subsets": subsets} if subsets else {}
+    with _progress("files") as report:
+        found = datasets.check(dataset, root, report, **options)
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), indent=2))
+    else:
+        for fault in found.faults:
+            click.echo(f"{fault.file}: {fault.reason}")
+        for note in found.notes:
+            click.echo(f"note: {note}")
+        shortest, median, longest = found.duration_s
+        click.echo(f"{found.items} clips or pairs of {found.named} files; {found.files} sound files are there")
+        click.echo(f"{found.hours:.2f} hours; {shortest:.2f} to {longest:.2f} s, median {median:.2f} s")
+        for what, counts in (("Hz", found.rates), ("channels", found.channels), ("labels", found.labels)):
+            click.echo(f"{what}: {', '.join(f'{value} ({count})' for value, count in counts.items()) or 'none'}")
+        click.echo(f"{len(found.faults)} faults")
+    if found.faults:
+        sys.exit(1)
+
+
+@data.command("download")
+@click.argument("name")
+@click.argument("root", type=FOLDER)
+def data_download(name: str, root: Path) -> None:
+    """Fetch the published archive of the data set NAME and unpack it to the new folder ROOT.
+
+    A download that was cut continues when the same command runs again; the archive's checksum is checked. Of a data
+    set that must be fetched by hand the command says where.
+    """
+    from iminet_viz import datasets
+
+    dataset = datasets.find_dataset(name)
+    with _progress("MB") as report:
+        datasets.download(dataset, root, lambda what, n, m: report(what, n // 10**6, m // 10**6))
+    click.echo(f"{root}: {name}, licence {dataset.LICENCE}; cite {dataset.CITATION}")
+
+
+@data.command("unpack")
+@click.argument("archives", nargs=-1, required=True, type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="Folder in which each archive becomes a folder.")
+def data_unpack(archives: tuple[Path, ...], out: Path) -> None:
+    """Unpack ARCHIVES (zip, tar, tgz), each to a folder of its name in OUT; those that are there already stay.
+
+    No file is written outside of OUT, no link is made, and no folder is left half unpacked.
+    """
+    from iminet_viz import datasets
+
+    skipped = 0
+    with _progress("archives") as report:
+        for number, archive in enumerate(archives, start=1):
+            target = out / datasets.archive_stem(archive)
+            if target.is_dir() and any(target.iterdir()):
+                skipped += 1
+            else:
+                datasets.unpack(archive, target)
+            report("", number, len(archives))
+    click.echo(f"{len(archives) - skipped} archives unpacked, {skipped} were there: {out}")
+
+
+@main.group()
+def corpus() -> None:
+    """Make the demo corpus, a library of synthesised sounds with vocal imitations."""
+
+
+@corpus.command("make")
+@click.argument("folder", type=FOLDER)
+@click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="Imitations of each sound.")
+@click.option("--workers", type=click.IntRange(1), help="Processes  [default: one a core]")
+@seed_option
+@force_option
+@json_option
+def corpus_make(folder: Path, count: int, workers: int | None, seed: int, force: bool, as_json: bool) -> None:
+    """Synthesise 240 sounds and their vocal imitations into FOLDER, in the layout of VocalSketch; offline.
+
+    The same seed gives the same files. A run that was interrupted is continued.
+    """
+    from iminet_viz.datasets import demo
+
+    with _progress("imitations") as report:
+        made = demo.make_corpus(folder, seed, count, workers, force, report)
+    if as_json:
+        figures = {"folder": str(made.folder), "sounds": made.sounds, "imitations": made.imitations}
+        new = {"sounds_made": made.sounds_made, "imitations_made": made.imitations_made}
+        click.echo(json.dumps(figures | new, indent=2))
+        return
+    click.echo(
+        f"{made.sounds} sounds ({made.sounds_made} made now) and {made.imitations} vocal imitations "
+        f"({made.imitations_made} made now): {made.folder}"
+    )
 
 
 # --- shared ---------------------------------------------------------------------------------------------------------

@@ -21,10 +21,18 @@ VERBS = [
     ["evaluate"],
     ["models"],
     ["reference"],
+    ["imitate"],
     ["maximize"],
     ["gallery"],
     ["gallery", "build"],
     ["gallery", "verify"],
+    ["data"],
+    ["data", "list"],
+    ["data", "check"],
+    ["data", "download"],
+    ["data", "unpack"],
+    ["corpus"],
+    ["corpus", "make"],
 ]
 
 
@@ -123,7 +131,7 @@ def test_every_verb_is_in_the_help(call):
         assert f"\n  {name} " in out
     assert {" ".join(verb) for verb in VERBS if verb} == {
         *cli.main.commands,
-        *(f"gallery {name}" for name in cli.gallery.commands),
+        *(f"{group.name} {name}" for group in (cli.gallery, cli.data, cli.corpus) for name in group.commands),
     }
 
 
