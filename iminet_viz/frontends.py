@@ -8,6 +8,7 @@ to the clip's own maximum, floor 80 dB below it, then zero mean and unit deviati
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -77,6 +78,32 @@ class ConstantQConfig(_Length):
         return self.n_bins, self.n_frames
 
 
+@dataclasses.dataclass(frozen=True)
+class MelFramesConfig:
+    """Settings of log-mel frames that follow a clip's own length, for comparison by alignment.
+
+    They decide more than the comparison does. The mean is half taken off because all of it is the colour of a room
+    and a microphone and some of it is the sound; none of it, and all of it, are worse.
+    """
+
+    sample_rate: int = 16_000
+    n_fft: int = 512
+    hop_length: int = 160  # 10 ms
+    n_mels: int = 64
+    fmin: float = 50.0
+    fmax: float = 8_000.0
+    top_db: float = 80.0
+    trim_db: float = 17.0  # below the loudest frame: what is cut at both ends
+    mean_share: float = 0.5  # of the clip's own mean per band that is taken off
+    pool: int = 4  # frames averaged to one: 40 ms
+    n_frames: int = 64  # that a network sees; frames are compared untrained at their own number
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Bands and frames of a network's input."""
+        return self.n_mels, self.n_frames
+
+
 FrontEndConfig = LogMelConfig | ConstantQConfig
 
 IMITATION = LogMelConfig(sample_rate=16_000, n_fft=133, hop_length=133, n_mels=39, n_frames=482, fmin=0.0, fmax=5_000.0)
@@ -84,6 +111,7 @@ RECORDING = LogMelConfig(
     sample_rate=44_100, n_fft=1_024, hop_length=1_024, n_mels=128, n_frames=128, fmin=0.0, fmax=22_050.0
 )
 CONSTANT_Q = ConstantQConfig()
+MEL_FRAMES = MelFramesConfig()
 
 _KINDS: dict[str, type[FrontEndConfig]] = {"log-mel": LogMelConfig, "constant-q": ConstantQConfig}
 
@@ -270,3 +298,110 @@ class ConstantQ(_FrontEnd):
         """Centre of each bin, ``(n_bins,)`` in Hz."""
         config = self.config
         return config.fmin * 2 ** (np.arange(config.n_bins) / config.bins_per_octave)
+
+
+@dataclasses.dataclass(frozen=True)
+class MelFrames:
+    """Frames of one clip, as long as the clip is.
+
+    ``values`` are ``(frames, n_mels)`` float32, (dB + 20) / 20; ``level_db`` is ``(frames,)`` below the loudest frame;
+    ``duration_s`` is what trimming left.
+    """
+
+    values: np.ndarray
+    level_db: np.ndarray
+    duration_s: float
+
+
+@functools.cache
+def _log_mel(config: MelFramesConfig) -> LogMel:
+    return LogMel(
+        LogMelConfig(
+            sample_rate=config.sample_rate,
+            n_fft=config.n_fft,
+            hop_length=config.hop_length,
+            n_mels=config.n_mels,
+            n_frames=1 << 30,  # all there are
+            fmin=config.fmin,
+            fmax=config.fmax,
+            top_db=config.top_db,
+        )
+    )
+
+
+@torch.no_grad()
+def mel_decibels(waveform: np.ndarray, config: MelFramesConfig = MEL_FRAMES) -> np.ndarray:
+    """Log-mel of a whole clip, before trimming.
+
+    Shape:
+        ``(samples,)`` at ``config.sample_rate`` to ``(n_mels, frames)`` float32, dB relative to the clip's maximum.
+
+    Raises:
+        FrontEndError: the waveform has another shape, or no samples.
+    """
+    if waveform.ndim != 1 or not len(waveform):
+        raise FrontEndError(f"waveform of shape {waveform.shape}, expected (samples,), one sample or more")
+    power = _log_mel(config).spectrogram(torch.from_numpy(np.ascontiguousarray(waveform, np.float32))[None])
+    return power_to_db(power, config.top_db)[0].numpy()
+
+
+def level_decibels(db: np.ndarray) -> np.ndarray:
+    """Level of each frame in dB below the loudest: ``(bands, frames)`` in dB to ``(frames,)``."""
+    level = 10 * np.log10(np.sum(10 ** (db / 10), axis=0))
+    return level - level.max()
+
+
+def trim_frames(db: np.ndarray, trim_db: float) -> np.ndarray:
+    """Cut the frames before the first and after the last that is within ``trim_db`` of the loudest."""
+    loud = np.flatnonzero(level_decibels(db) >= -trim_db)
+    return db[:, loud[0] : loud[-1] + 1]
+
+
+def condition_frames(db: np.ndarray, config: MelFramesConfig = MEL_FRAMES) -> MelFrames:
+    """Take off the share of each band's mean, average to the long frames, scale.
+
+    Shape:
+        ``(n_mels, frames)`` in dB, trimmed, to ``ceil(frames / config.pool)`` frames.
+    """
+    starts = np.arange(0, db.shape[1], config.pool)
+    counts = np.diff(np.append(starts, db.shape[1]))
+    centred = db - config.mean_share * db.mean(axis=1, keepdims=True)
+    values = np.add.reduceat(centred, starts, axis=1) / counts
+    level = 10 * np.log10(np.add.reduceat(10 ** (level_decibels(db) / 10), starts) / counts)
+    return MelFrames(
+        np.ascontiguousarray((values.T + 20) / 20, np.float32),
+        (level - level.max()).astype(np.float32),
+        db.shape[1] * config.hop_length / config.sample_rate,
+    )
+
+
+def mel_frames(waveform: np.ndarray, config: MelFramesConfig = MEL_FRAMES) -> MelFrames:
+    """Frames of a clip: ``(samples,)`` at ``config.sample_rate`` to :class:`MelFrames`.
+
+    Raises:
+        FrontEndError: as for :func:`mel_decibels`.
+    """
+    return condition_frames(trim_frames(mel_decibels(waveform, config), config.trim_db), config)
+
+
+def resample_frames(values: np.ndarray, n_frames: int) -> np.ndarray:
+    """Stretch frames to a fixed number by straight lines: ``(frames, bands)`` to ``(bands, n_frames)`` float32."""
+    position = np.linspace(0, len(values) - 1, n_frames)
+    below = np.minimum(position.astype(int), max(len(values) - 2, 0))
+    above = np.minimum(below + 1, len(values) - 1)
+    share = (position - below)[:, None]
+    return np.ascontiguousarray((values[below] * (1 - share) + values[above] * share).T, np.float32)
+
+
+def trim_silence(waveform: np.ndarray, sample_rate: int, trim_db: float) -> np.ndarray:
+    """Cut both ends of a waveform where 10 ms are more than ``trim_db`` below the loudest 10 ms.
+
+    Shape:
+        ``(samples,)`` to fewer; silence comes back whole.
+    """
+    hop = max(sample_rate // 100, 1)
+    blocks = np.add.reduceat(np.square(waveform, dtype=np.float64), np.arange(0, len(waveform), hop))
+    if not blocks.max() > 0:
+        return waveform
+    loud = np.flatnonzero(blocks >= blocks.max() * 10 ** (-trim_db / 10))
+    return waveform[loud[0] * hop : (loud[-1] + 1) * hop]

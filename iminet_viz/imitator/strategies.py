@@ -160,7 +160,7 @@ def _retime(features: Features, person: Person, rng: np.random.Generator, config
     ]
     if config.vary_repeats and len(pieces) >= 3:
         # some lose count, some stop early
-        change = rng.choice(["same", "drop", "repeat", "stop"], p=[0.5, 0.15, 0.15, 0.2])
+        change = rng.choice(["same", "drop", "repeat", "stop"], p=[0.7, 0.1, 0.1, 0.1])
         at = int(rng.integers(1, len(pieces)))
         if change == "drop":
             pieces.pop(at)
@@ -215,6 +215,7 @@ def _fold_pitch(
 ) -> np.ndarray:
     """The sound's pitch, moved by octaves to where a person sings, no higher, lower or faster than they can."""
     weight = amplitude * features.periodicity + 1e-6
+    scale = comfortable_hz / person.register_hz
     if features.tonality < 0.35:
         # nothing to sing: the voice rises and falls with the brightness, a little
         contour = 0.35 * np.log2(features.centroid_hz)
@@ -222,14 +223,14 @@ def _fold_pitch(
     else:
         contour = np.log2(features.pitch_hz)
         middle = (contour * weight).sum() / weight.sum()
-        if config.limit_pitch:
-            contour = contour - np.round(middle - np.log2(comfortable_hz))
+        if config.limit_pitch:  # as few octaves as bring it within reach
+            lowest, highest = np.log2(person.lowest_hz * scale) + 0.2, np.log2(person.highest_hz * scale) - 0.4
+            contour = contour + np.ceil(max(0.0, lowest - middle)) - np.ceil(max(0.0, middle - highest))
     if config.vary_accuracy:
         error = smooth(rng.normal(0, 5, len(contour)), 0.2) + rng.normal()
         contour = contour + person.pitch_error * error / 12
     if not config.limit_pitch:
         return 2 ** np.clip(contour, np.log2(40), np.log2(4_000))
-    scale = comfortable_hz / person.register_hz
     low, high = np.log2(person.lowest_hz * scale), np.log2(person.highest_hz * scale)
     # what goes beyond the range comes back by octaves where it stays there, and is bent where it passes
     contour = np.where(contour > high + 0.3, contour - np.ceil(contour - high), contour)
@@ -245,7 +246,7 @@ def hum(heard: Heard, person: Person, rng: np.random.Generator, config: Imitator
     n = len(heard.amplitude)
     closed = rng.random() < 0.25  # "mmm"
     voicing = heard.voicing if heard.features.tonality > 0.35 else np.ones(n)
-    if closed or rng.random() < 0.4:  # some sing everything; closed lips let no friction out
+    if closed or rng.random() < 0.25:  # some sing everything; closed lips let no friction out
         voicing = np.maximum(voicing, 0.8)
     amplitude = heard.amplitude
     if config.consonants:

@@ -1,0 +1,420 @@
+"""Training a network to search: in each batch, an imitation's own sound against the sounds of all the others.
+
+In-batch softmax, both ways: a batch of B imitations and their B sounds gives a grid of B x B scores at the cost of 2 B
+clips. What a network is fed with, how it is scored in training and in search, is its *view*; the loop is the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from iminet_viz.audio import fit_length
+from iminet_viz.errors import TrainingError
+from iminet_viz.frontends import (
+    MEL_FRAMES,
+    ConstantQ,
+    FrontEndConfig,
+    LogMel,
+    MelFramesConfig,
+    condition_frames,
+    make_frontend,
+    mel_decibels,
+    resample_frames,
+    standardize,
+    trim_frames,
+    trim_silence,
+)
+from iminet_viz.models.aligned import AlignedNet
+from iminet_viz.models.tl_iminet import TLIminet
+
+ROLES = ("imitation", "recording")
+
+
+@dataclasses.dataclass(frozen=True)
+class Alterations:
+    """How far a clip is altered each time that training draws it; uniform within the ranges unless said otherwise."""
+
+    tempo: tuple[float, float] = (0.8, 1.25)  # log-uniform
+    warp: float = 0.15  # deviation of the log of the tempo from quarter to quarter of a clip
+    shift_bands: float = 4.0  # of 64 bands, either way; of fewer or more bands in proportion
+    equalizer_db: float = 5.0  # deviation of five gains over the bands
+    tilt_db: float = 6.0  # from the lowest to the highest band, either way
+    floor_db: tuple[float, float] = (35.0, 80.0)
+    trim_db: tuple[float, float] = (10.0, 30.0)  # of a network that sees trimmed clips
+    silence: float = 0.15  # share of the length, at most, that is left silent at either end
+    probability: float = 0.3  # that a clip is altered at all: an imitation differs enough from its sound as it is
+
+
+@dataclasses.dataclass(frozen=True)
+class ContrastiveRecipe:
+    """Everything that decides a training besides the sounds."""
+
+    seed: int = 0
+    epochs: int = 8  # each draws every sound once, with one of its imitations
+    batch_size: int = 48
+    learning_rate: float = 2e-3  # the peak of one cycle
+    weight_decay: float = 1e-2
+    altered: float = 0.0  # share of the queries that are altered copies of their sound instead of imitations
+    precision: str = "32"  # or "bf16": towers run about four times faster on processors that have it
+    alterations: Alterations = dataclasses.field(default_factory=Alterations)
+
+
+# Chosen by recordings of people (benchmarks/transfer.py); figures on synthesised imitations do not predict them.
+RECIPES = {
+    "aligned": ContrastiveRecipe(),
+    "tl-iminet": ContrastiveRecipe(precision="bf16"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSound:
+    """A sound and its imitations, as spectrograms ``(bands, frames)`` in dB below their maximum.
+
+    ``copy`` is the sound as the imitation side sees it, which altered copies are made of.
+    """
+
+    recording: np.ndarray
+    copy: np.ndarray
+    imitations: tuple[np.ndarray, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Inputs of one side: ``(clips, 1, bands, frames)``, and the clips' durations in seconds, ``(clips,)``."""
+
+    inputs: Tensor
+    duration_s: Tensor
+
+
+class View(Protocol):
+    """What training and search must know of a network."""
+
+    def sample_rate(self, role: str) -> int:
+        """Rate of the waveforms that a side wants, in Hz."""
+
+    def spectrogram(self, waveform: np.ndarray, role: str) -> np.ndarray:
+        """``(samples,)`` to what is kept of a clip, ``(bands, frames)`` in dB below its maximum."""
+
+    def batch(
+        self,
+        clips: Sequence[np.ndarray],
+        role: str,
+        rng: np.random.Generator | None = None,
+        alterations: Alterations | None = None,
+    ) -> Batch:
+        """Kept spectrograms to inputs of a side, altered at random where a generator is given."""
+
+    def grid(self, network: nn.Module, imitations: Batch, recordings: Batch) -> Tensor:
+        """Scores of all pairs, to be trained by: ``(imitations, recordings)``."""
+
+    def search(self, network: nn.Module, imitations: Batch, recordings: Batch) -> np.ndarray:
+        """Scores of all pairs, to be searched by."""
+
+
+class AlignedView:
+    """The aligned net's: trimmed clips of any length, stretched to a fixed number of frames."""
+
+    def __init__(self, config: MelFramesConfig = MEL_FRAMES) -> None:
+        self.config = config
+
+    def sample_rate(self, role: str) -> int:
+        """16 kHz on both sides."""
+        return self.config.sample_rate
+
+    def spectrogram(self, waveform: np.ndarray, role: str) -> np.ndarray:
+        """Log-mel of the whole clip, before trimming."""
+        return mel_decibels(waveform, self.config)
+
+    def batch(
+        self,
+        clips: Sequence[np.ndarray],
+        role: str,
+        rng: np.random.Generator | None = None,
+        alterations: Alterations | None = None,
+    ) -> Batch:
+        """Trim, condition, stretch; altered before trimming."""
+        config = self.config
+        inputs, durations = [], []
+        for db in clips:
+            trim_db, before, after = config.trim_db, 0, 0
+            if rng is not None and alterations is not None and rng.random() < alterations.probability:
+                db = alter(db, rng, alterations, config.top_db)
+                trim_db = rng.uniform(*alterations.trim_db)
+                silence = rng.uniform(0, alterations.silence, 2) * (rng.random(2) < 0.3)
+                before, after = (int(share * db.shape[1]) for share in silence)
+            db = np.pad(trim_frames(db, trim_db), ((0, 0), (before, after)), constant_values=db.min())
+            frames = condition_frames(db, config)
+            inputs.append(resample_frames(frames.values, config.n_frames))
+            durations.append(frames.duration_s)
+        return Batch(torch.from_numpy(np.stack(inputs))[:, None], torch.tensor(durations))
+
+    def grid(self, network: nn.Module, imitations: Batch, recordings: Batch) -> Tensor:
+        """Soft-max interaction of frames; one pass for both sides, which share their batch statistics too."""
+        assert isinstance(network, AlignedNet)
+        frames = network.embed(torch.cat([imitations.inputs, recordings.inputs])).float()
+        query, candidate = frames.split([len(imitations.inputs), len(recordings.inputs)])
+        return network.interact(query, candidate, imitations.duration_s, recordings.duration_s)
+
+    @torch.no_grad()
+    def search(self, network: nn.Module, imitations: Batch, recordings: Batch) -> np.ndarray:
+        """Dynamic time warping of frames."""
+        assert isinstance(network, AlignedNet)
+        query, candidate = network.embed(imitations.inputs), network.embed(recordings.inputs)
+        return network.align(query, candidate, imitations.duration_s, recordings.duration_s)
+
+
+class TowerView:
+    """TL-IMINET's: a window of fixed length on each side, by default with silence cut and the floor raised.
+
+    ``trim_db=None, floor_db=80`` is the paper's front end.
+    """
+
+    def __init__(self, trim_db: float | None = 30.0, floor_db: float = 45.0) -> None:
+        self.trim_db, self.floor_db = trim_db, floor_db
+        self.configs: dict[str, FrontEndConfig] = TLIminet.FRONTENDS
+        self.frontends: dict[str, LogMel | ConstantQ] = {
+            role: make_frontend(config) for role, config in self.configs.items()
+        }
+
+    def sample_rate(self, role: str) -> int:
+        """16 or 44.1 kHz."""
+        return self.configs[role].sample_rate
+
+    @torch.no_grad()
+    def spectrogram(self, waveform: np.ndarray, role: str) -> np.ndarray:
+        """Log-mel of the window, floored at 80 dB."""
+        config = self.configs[role]
+        if self.trim_db is not None:
+            waveform = trim_silence(waveform, config.sample_rate, self.trim_db)
+        return self.frontends[role].decibels(torch.from_numpy(fit_length(waveform, config.n_samples))[None])[0].numpy()
+
+    def batch(
+        self,
+        clips: Sequence[np.ndarray],
+        role: str,
+        rng: np.random.Generator | None = None,
+        alterations: Alterations | None = None,
+    ) -> Batch:
+        """Floor and standardise; altered before."""
+        frames = self.configs[role].n_frames
+        inputs = []
+        for db in clips:
+            floor, before = self.floor_db, 0
+            if rng is not None and alterations is not None and rng.random() < alterations.probability:
+                db = alter(db, rng, alterations, 80.0)
+                floor = min(rng.uniform(*alterations.floor_db), self.floor_db)
+                before = int(rng.uniform(0, alterations.silence) * frames * (rng.random() < 0.5))
+            db = np.pad(db, ((0, 0), (before, frames)), constant_values=-80.0)[:, :frames]
+            inputs.append(np.maximum(db, -floor))
+        x = standardize(torch.from_numpy(np.stack(inputs).astype(np.float32)))[:, None]
+        return Batch(x.contiguous(memory_format=torch.channels_last), torch.ones(len(x)))
+
+    def grid(self, network: nn.Module, imitations: Batch, recordings: Batch) -> Tensor:
+        """Logits of all pairs from the two halves of fc1."""
+        assert isinstance(network, TLIminet)
+        query, candidate = network.query_half(imitations.inputs), network.candidate_half(recordings.inputs)
+        return network.score_halves(query.float(), candidate.float())
+
+    @torch.no_grad()
+    def search(self, network: nn.Module, imitations: Batch, recordings: Batch) -> np.ndarray:
+        """As in training, a few clips at a time: feature maps of hundreds would fill the memory."""
+        assert isinstance(network, TLIminet)
+        query = torch.cat([network.query_half(x) for x in imitations.inputs.split(32)])
+        candidate = torch.cat([network.candidate_half(x) for x in recordings.inputs.split(32)])
+        return network.score_halves(query, candidate).numpy()
+
+
+def alter(db: np.ndarray, rng: np.random.Generator, alterations: Alterations, top_db: float) -> np.ndarray:
+    """Alter a clip by its spectrogram: pitch, tone, tempo, noise floor.
+
+    Shape:
+        ``(bands, frames)`` in dB below the maximum to ``(bands, other frames)``, the same.
+    """
+    bands, frames = db.shape
+    shift = rng.uniform(-1, 1) * alterations.shift_bands * bands / 64
+    db = _interpolate(db.T, np.arange(bands) - shift).T
+    points = rng.normal(0, alterations.equalizer_db, 5)
+    tilt = rng.uniform(-0.5, 0.5) * alterations.tilt_db * np.linspace(-1, 1, bands)
+    db = db + (np.interp(np.linspace(0, 4, bands), np.arange(5), points) + tilt)[:, None].astype(np.float32)
+    # a position in the clip for each frame of the altered one, at a tempo that drifts around its mean
+    low, high = np.log(alterations.tempo)
+    speed = np.exp(np.interp(np.linspace(0, 4, frames), np.arange(5), rng.normal(0, alterations.warp, 5)))
+    longer = max(2, round(frames / math.exp(rng.uniform(low, high))))
+    passed = np.concatenate([[0], np.cumsum(speed[:-1] + speed[1:])]) if frames > 1 else np.zeros(1)
+    position = np.interp(np.linspace(0, passed[-1], longer), passed, np.arange(frames))
+    db = _interpolate(db.T, position).T
+    return np.maximum(db - db.max(), -min(rng.uniform(*alterations.floor_db), top_db))
+
+
+def _interpolate(rows: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Rows at fractional positions, the first and the last held beyond the ends."""
+    position = position.clip(0, len(rows) - 1)
+    below = np.minimum(position.astype(int), max(len(rows) - 2, 0))
+    above = np.minimum(below + 1, len(rows) - 1)
+    share = (position - below).astype(np.float32)[:, None]
+    return rows[below] * (1 - share) + rows[above] * share
+
+
+def softmax_loss(scores: Tensor) -> Tensor:
+    """Cross-entropy of each imitation's own sound among the batch, and of each sound's own imitation.
+
+    Shape:
+        ``(batch, batch)``, pairs on the diagonal, to a number; scores that tell nothing give ``log(batch)``.
+    """
+    own = torch.arange(len(scores), device=scores.device)
+    return 0.5 * (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own))
+
+
+def train_contrastive(
+    network: nn.Module,
+    view: View,
+    sounds: Sequence[TrainingSound],
+    recipe: ContrastiveRecipe,
+    report: Callable[[int, float], None] | None = None,
+) -> list[float]:
+    """Train a network in place; the same network, sounds and recipe give the same weights.
+
+    A batch never holds a sound twice. ``report`` is called with the number of the epoch and its mean loss.
+
+    Returns:
+        The mean loss of each epoch.
+
+    Raises:
+        TrainingError: fewer than two sounds, a sound without the imitations that the recipe asks for, or a loss that
+            is not finite.
+    """
+    if len(sounds) < 2:
+        raise TrainingError(f"{len(sounds)} sounds, expected at least two to tell apart")
+    if recipe.altered < 1 and (bare := sum(not sound.imitations for sound in sounds)):
+        raise TrainingError(f"{bare} of {len(sounds)} sounds have no imitation")
+    size = min(recipe.batch_size, len(sounds))
+    steps = len(sounds) // size  # the last, smaller batch would be an easier task: its sounds wait for another epoch
+    rng = np.random.default_rng((recipe.seed, 1))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps)
+    losses = []
+    network.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        for epoch in range(recipe.epochs):
+            total = 0.0
+            order = rng.permutation(len(sounds))[: steps * size].reshape(steps, size)
+            for indices in order:
+                drawn = [sounds[index] for index in indices]
+                queries = [_draw_query(sound, recipe.altered, rng) for sound in drawn]
+                imitations = view.batch(queries, "imitation", rng, recipe.alterations)
+                recordings = view.batch([s.recording for s in drawn], "recording", rng, recipe.alterations)
+                with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+                    scores = view.grid(network, imitations, recordings)
+                loss = softmax_loss(scores.float())
+                if not torch.isfinite(loss):
+                    raise TrainingError(f"the loss is {loss.item()} in epoch {epoch}, lower the learning rate")
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += loss.item()
+            losses.append(total / steps)
+            if report is not None:
+                report(epoch, losses[-1])
+    network.eval()
+    return losses
+
+
+def _draw_query(sound: TrainingSound, altered: float, rng: np.random.Generator) -> np.ndarray:
+    if rng.random() < altered:
+        return sound.copy
+    return sound.imitations[rng.integers(len(sound.imitations))]
+
+
+def find_leaks(
+    sounds: Sequence[np.ndarray], tests: Sequence[np.ndarray], threshold: float = 0.35
+) -> list[tuple[int, int, float]]:
+    """Find the sounds that are, or hold, or are held in, a test sound: by normalised cross-correlation.
+
+    At every lag the shorter of two is compared with what it covers of the longer (which is padded with half of the
+    shorter at both ends), so a cut, a shift and a gain hide nothing; the sign is ignored. Two notes correlate too, at
+    many lags: a recording stands out from the other lags (``PROMINENCE``). So do two clicks, at their peak: a
+    recording correlates all along (``CONSISTENCY``).
+
+    Args:
+        sounds: waveforms, each ``(samples,)``, all at one rate (4 kHz is enough).
+        tests: the same, at the same rate.
+        threshold: least correlation that counts as the same recording. Lossy copies of noise go down to 0.38.
+
+    Returns:
+        ``(index of the sound, index of the test sound it is most like, correlation)`` of each sound to leave out.
+    """
+    # differenced, since the lowest partials say least
+    steps = [[np.diff(x.astype(np.float32), prepend=np.float32(0)) for x in side] for side in (sounds, tests)]
+    totals = [[np.cumsum(np.concatenate([[0.0], np.square(x, dtype=np.float64)])) for x in side] for side in steps]
+    spectra: dict[tuple[int, int], np.ndarray] = {}  # of the tests, by number and length of the transform
+    leaks = []
+    for index, (own, own_total) in enumerate(zip(steps[0], totals[0], strict=True)):
+        own_spectra: dict[int, np.ndarray] = {}
+        best, which = 0.0, -1
+        for number, (other, other_total) in enumerate(zip(steps[1], totals[1], strict=True)):
+            shorter, longer = sorted((len(own), len(other)))
+            size = 1 << (longer + shorter).bit_length()  # few sizes, so that transforms can be kept
+            if size not in own_spectra:
+                own_spectra[size] = np.fft.rfft(own, size)
+            if (number, size) not in spectra:
+                spectra[number, size] = np.fft.rfft(other, size)
+            if len(own) <= len(other):
+                product = spectra[number, size] * own_spectra[size].conj()
+                short, long, short_total, long_total = own, other, own_total, other_total
+            else:
+                product = own_spectra[size] * spectra[number, size].conj()
+                short, long, short_total, long_total = other, own, other_total, own_total
+            correlation = np.abs(np.fft.irfft(product, size))  # at each lag, modulo size
+            lags = np.arange(-(shorter // 2), longer - shorter + shorter // 2 + 1)
+            covered = long_total[(lags + shorter).clip(max=longer)] - long_total[lags.clip(min=0)]
+            loud = covered > 0.05 * covered.max()  # where the longer is almost silent a correlation means nothing
+            if not short_total[-1] * covered.max() > 0:
+                continue
+            lags, ratio = lags[loud], correlation[lags[loud]] / np.sqrt(short_total[-1] * covered[loud])
+            value = float(ratio.max())
+            if (
+                value > max(best, threshold)
+                and value > min(PROMINENCE * math.sqrt(np.mean(ratio**2)), CERTAIN)
+                and _consistency(short, long, int(lags[ratio.argmax()])) > CONSISTENCY * value
+            ):
+                best, which = value, number
+        if which >= 0:
+            leaks.append((index, which, best))
+    return leaks
+
+
+# Of 20 segments of ESC-10 clips, both lossy, 19 are found; of 46 pairs of different sounds that correlate, 7 are too.
+PROMINENCE = 10.0  # correlation over its root mean square at the other lags, which few pairs of notes reach
+CERTAIN = 0.9  # correlation that needs not stand out: clips of a few milliseconds never do
+CONSISTENCY = 0.65  # correlation of the third worst eighth of the energy over that of the whole
+
+
+def _consistency(short: np.ndarray, long: np.ndarray, lag: int) -> float:
+    """Third smallest correlation of eight stretches of equal energy, at the lag and with the sign of the whole."""
+    start, stop = max(lag, 0), min(lag + len(short), len(long))
+    a, b = short[start - lag : stop - lag], long[start:stop]
+    energy = np.cumsum(np.square(a, dtype=np.float64))
+    edges = np.searchsorted(energy, energy[-1] * np.arange(1, 8) / 8)
+    sign = np.sign(np.dot(a, b))
+    parts = zip(np.split(a, edges), np.split(b, edges), strict=True)
+    values = [float(sign * np.dot(x, y) / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-12)) for x, y in parts]
+    return sorted(values)[2]
+
+
+@torch.no_grad()
+def search_scores(
+    network: nn.Module, view: View, queries: Sequence[np.ndarray], candidates: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Scores of all pairs of kept spectrograms: ``(queries, candidates)``, higher is more alike."""
+    network.eval()
+    return view.search(network, view.batch(queries, "imitation"), view.batch(candidates, "recording"))

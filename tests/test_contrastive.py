@@ -1,0 +1,175 @@
+"""Training by in-batch softmax: the loss, the alterations, the loop, and the search for leaks."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from iminet_viz.contrastive import (
+    AlignedView,
+    Alterations,
+    ContrastiveRecipe,
+    TowerView,
+    TrainingSound,
+    alter,
+    find_leaks,
+    search_scores,
+    softmax_loss,
+    train_contrastive,
+)
+from iminet_viz.errors import TrainingError
+from iminet_viz.models.aligned import AlignedNet
+from iminet_viz.models.tl_iminet import TLIminet, TLIminetConfig
+
+RECIPE = ContrastiveRecipe(epochs=3, batch_size=6)
+
+
+def tones(index: int, seed: int = 0) -> np.ndarray:
+    """Two notes, noisy, different for each index: half a second at 16 kHz."""
+    rng = np.random.default_rng((index, seed))
+    time = np.arange(4_000) / 16_000
+    notes = [np.sin(2 * np.pi * 200 * 1.25 ** ((index * k) % 11) * time) for k in (1, 3)]
+    return (0.3 * np.concatenate(notes) + 0.003 * rng.normal(size=8_000)).astype(np.float32)
+
+
+def make_sounds(view: AlignedView | TowerView, count: int) -> list[TrainingSound]:
+    def keep(index: int, seed: int, role: str) -> np.ndarray:
+        waveform = tones(index, seed)
+        return view.spectrogram(waveform if view.sample_rate(role) == 16_000 else waveform.repeat(3)[:22_050], role)
+
+    return [
+        TrainingSound(
+            recording=keep(index, 0, "recording"),
+            copy=keep(index, 0, "imitation"),
+            imitations=tuple(keep(index, seed, "imitation") for seed in (1, 2)),
+        )
+        for index in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def sounds() -> list[TrainingSound]:
+    return make_sounds(AlignedView(), 12)
+
+
+def build(seed: int = 0) -> AlignedNet:
+    torch.manual_seed(seed)
+    return AlignedNet()
+
+
+def test_the_loss_of_known_scores():
+    assert softmax_loss(torch.zeros(8, 8)).item() == pytest.approx(math.log(8))
+    assert softmax_loss(50 * torch.eye(4)).item() == pytest.approx(0, abs=1e-6)
+    one_way = torch.tensor([[0.0, -50.0], [0.0, -50.0]])  # every imitation takes the first sound
+    by_hand = 0.5 * ((0 + 50) / 2 + math.log(2))
+    assert softmax_loss(one_way).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_training_reduces_the_loss_and_finds_the_sounds(sounds):
+    network = build()
+    losses = train_contrastive(network, AlignedView(), sounds, dataclasses.replace(RECIPE, epochs=12))
+    assert losses[-1] < 0.6 * losses[0]
+    assert not network.training
+    scores = search_scores(network, AlignedView(), [s.imitations[0] for s in sounds], [s.recording for s in sounds])
+    assert (scores.argmax(axis=1) == np.arange(12)).mean() > 0.8
+
+
+def test_the_same_seed_gives_the_same_weights(sounds):
+    networks = [build() for _ in range(3)]
+    for network, seed in zip(networks, (0, 0, 1), strict=True):
+        torch.manual_seed(seed + 7)  # what else draws numbers does not matter
+        train_contrastive(network, AlignedView(), sounds, dataclasses.replace(RECIPE, epochs=1, seed=seed))
+    first, same, other = (network.state_dict() for network in networks)
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_altered_copies_need_no_imitations(sounds):
+    bare = [dataclasses.replace(sound, imitations=()) for sound in sounds]
+    reported = []
+    recipe = dataclasses.replace(RECIPE, epochs=2, altered=1.0)
+    losses = train_contrastive(build(), AlignedView(), bare, recipe, lambda *epoch: reported.append(epoch))
+    assert reported == list(enumerate(losses))
+    with pytest.raises(TrainingError, match="12 of 12 sounds have no imitation"):
+        train_contrastive(build(), AlignedView(), bare, RECIPE)
+    with pytest.raises(TrainingError, match="at least two"):
+        train_contrastive(build(), AlignedView(), sounds[:1], RECIPE)
+
+
+def test_tl_iminet_learns_by_the_same_loop():
+    torch.manual_seed(0)
+    view, network = TowerView(), TLIminet(TLIminetConfig(batch_norm=True))
+    sounds = make_sounds(view, 3)
+    losses = train_contrastive(network, view, sounds, ContrastiveRecipe(epochs=2, batch_size=3, learning_rate=1e-3))
+    assert np.isfinite(losses).all()
+    imitations = view.batch([sound.imitations[0] for sound in sounds], "imitation")
+    recordings = view.batch([sound.recording for sound in sounds[:2]], "recording")
+    with torch.no_grad():
+        grid = view.search(network, imitations, recordings)
+        for column in range(2):
+            alone = network(imitations.inputs, recordings.inputs[column : column + 1].expand(3, -1, -1, -1))
+            np.testing.assert_allclose(grid[:, column], alone.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_the_towers_see_the_paper_s_input_without_trimming_and_floor():
+    from iminet_viz.audio import fit_length
+    from iminet_viz.frontends import IMITATION, make_frontend
+
+    waveform = np.concatenate([np.zeros(3_200, np.float32), tones(1)])
+    view = TowerView(trim_db=None, floor_db=80.0)
+    batch = view.batch([view.spectrogram(waveform, "imitation")], "imitation")
+    expected = make_frontend(IMITATION)(torch.from_numpy(fit_length(waveform, IMITATION.n_samples))[None])
+    torch.testing.assert_close(batch.inputs, expected)
+    trimmed = TowerView()
+    a, b = (trimmed.spectrogram(x, "imitation") for x in (waveform, tones(1)))
+    np.testing.assert_allclose(a, b, atol=1e-3)  # silence before is gone, on either side the same way
+
+
+@pytest.mark.parametrize("shape", [(64, 120), (39, 482), (64, 1)])
+def test_alterations_stay_decibels(shape):
+    rng = np.random.default_rng(0)
+    db = rng.uniform(-80, 0, shape).astype(np.float32)
+    for _ in range(20):
+        altered = alter(db, rng, Alterations(), 80.0)
+        assert altered.shape[0] == shape[0]
+        assert shape[1] / 1.7 <= altered.shape[1] <= max(shape[1] / 0.59, 2)
+        assert altered.max() == 0 and altered.min() >= -80 and np.isfinite(altered).all()
+
+
+def test_no_alteration_is_the_clip_itself():
+    still = Alterations((1.0, 1.0), 0.0, 0.0, 0.0, 0.0, (80.0, 80.0), (17.0, 17.0), silence=0.0, probability=1.0)
+    view = AlignedView()
+    clip = view.spectrogram(tones(3), "imitation")
+    altered = view.batch([clip], "imitation", np.random.default_rng(0), still)
+    plain = view.batch([clip], "imitation")
+    torch.testing.assert_close(altered.inputs, plain.inputs, atol=1e-4, rtol=0)
+    assert altered.duration_s == plain.duration_s
+    never = view.batch([clip], "imitation", np.random.default_rng(0), Alterations(probability=0.0))
+    torch.testing.assert_close(never.inputs, plain.inputs)
+
+
+def noise(seed: int, samples: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=samples).astype(np.float32)
+
+
+def test_a_planted_copy_is_found():
+    recording, other = noise(0, 8_000), noise(1, 6_000)
+    excerpt = -0.1 * recording[2_000:5_000]
+    shifted = np.concatenate([np.zeros(1_500, np.float32), recording]) + 0.8 * noise(2, 9_500)
+    holder = np.concatenate([noise(3, 3_000), other, noise(4, 3_000)])
+    unrelated = noise(5, 8_000)
+    leaks = find_leaks([excerpt, unrelated, shifted, holder], [other, recording])
+    assert [(index, test) for index, test, _ in leaks] == [(0, 1), (2, 1), (3, 0)]
+    assert leaks[0][2] > 0.95
+
+
+def test_notes_and_clicks_are_not_the_same_recording():
+    time = np.arange(4_000) / 4_000
+    decay = np.exp(-6 * time)
+    notes = [np.sin(2 * np.pi * f * time) * decay for f in (220, 221, 440)]
+    assert find_leaks(notes[:1], notes[1:]) == []
+    click, pop = np.exp(-time * 900) * noise(0, 4_000), np.exp(-time * 700) * noise(1, 4_000)
+    assert find_leaks([click], [pop]) == []
+    assert find_leaks([np.zeros(100)], notes) == []
