@@ -69,7 +69,7 @@ class ContrastiveRecipe:
 
 # Chosen by recordings of people (benchmarks/transfer.py); figures on synthesised imitations do not predict them.
 RECIPES = {
-    "aligned": ContrastiveRecipe(),
+    "aligned": ContrastiveRecipe(epochs=14, learning_rate=1e-3, alterations=Alterations(probability=0.5)),
     "tl-iminet": ContrastiveRecipe(precision="bf16"),
 }
 
@@ -157,7 +157,7 @@ class AlignedView:
         return Batch(torch.from_numpy(np.stack(inputs))[:, None], torch.tensor(durations))
 
     def grid(self, network: nn.Module, imitations: Batch, recordings: Batch) -> Tensor:
-        """Soft-max interaction of frames; one pass for both sides, which share their batch statistics too."""
+        """Soft-max interaction of frames; one pass for both sides."""
         assert isinstance(network, AlignedNet)
         frames = network.embed(torch.cat([imitations.inputs, recordings.inputs])).float()
         query, candidate = frames.split([len(imitations.inputs), len(recordings.inputs)])

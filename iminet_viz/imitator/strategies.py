@@ -227,7 +227,7 @@ def _fold_pitch(
             lowest, highest = np.log2(person.lowest_hz * scale) + 0.2, np.log2(person.highest_hz * scale) - 0.4
             contour = contour + np.ceil(max(0.0, lowest - middle)) - np.ceil(max(0.0, middle - highest))
     if config.vary_accuracy:
-        error = smooth(rng.normal(0, 5, len(contour)), 0.2) + rng.normal()
+        error = smooth(rng.normal(0, 2, len(contour)), 0.2) + rng.normal()
         contour = contour + person.pitch_error * error / 12
     if not config.limit_pitch:
         return 2 ** np.clip(contour, np.log2(40), np.log2(4_000))

@@ -45,7 +45,10 @@ class AlignedConfig:
 
 
 class FrameBlock(nn.Module):
-    """Convolution with stride and zero padding, batch norm, ReLU.
+    """Convolution with stride and zero padding, group norm, ReLU.
+
+    Not batch norm: its statistics would be those of synthesised imitations, which people's voices do not share (MRR on
+    people .34 instead of .35 for their imitations of sounds, .43 instead of .53 for their drums).
 
     Shape:
         ``(batch, in_channels, bands, frames)`` to ``(batch, channels, bands / stride, frames / stride)``.
@@ -54,7 +57,7 @@ class FrameBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, kernel: int, stride: tuple[int, int]) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2)
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = nn.GroupNorm(8, channels)
         self.relu = nn.ReLU()
 
     def preactivation(self, x: Tensor) -> Tensor:
