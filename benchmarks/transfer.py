@@ -355,7 +355,7 @@ class Bench:
         people: People,
         sounds: list[Sound],
         imitations: list[list[MadeImitation]],
-        trim_db: float | None = 30.0,
+        trim_db: float | None = 17.0,
         floor_db: float = 45.0,
     ) -> None:
         from iminet_viz.contrastive import AlignedView, TowerView, TrainingSound, View
@@ -465,7 +465,7 @@ def make_recipe(kind: str, settings: dict[str, Any]) -> Any:
 @click.option("--nets", default=",".join(NETS), help="Of dtw, aligned, tl-iminet.")
 @click.option("--seeds", default=2, help="How many nets of each kind.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Settings of the recipe or alterations.")
-@click.option("--trim-db", default=30.0, help="TL-IMINET: silence that is cut; 0 cuts none (the paper).")
+@click.option("--trim-db", default=17.0, help="TL-IMINET: silence that is cut; 0 cuts none (the paper).")
 @click.option("--floor-db", default=45.0, help="TL-IMINET: floor of its log-mels; 80 is the paper's.")
 @click.option("--pretrained", type=click.Path(path_type=Path, exists=True), help="TL-IMINET: folder of models.")
 @click.option("--pretrained-layers", default=3, help="TL-IMINET: how many layers start pre-trained.")

@@ -174,10 +174,11 @@ class AlignedView:
 class TowerView:
     """TL-IMINET's: a window of fixed length on each side, by default with silence cut and the floor raised.
 
-    ``trim_db=None, floor_db=80`` is the paper's front end.
+    ``trim_db=None, floor_db=80`` is the paper's front end. A flattened grid wants both sides to start at the same
+    frame, and recordings of people start with breath and a click: cut at 30 dB MRR on people is .13, at 17 dB .15.
     """
 
-    def __init__(self, trim_db: float | None = 30.0, floor_db: float = 45.0) -> None:
+    def __init__(self, trim_db: float | None = 17.0, floor_db: float = 45.0) -> None:
         self.trim_db, self.floor_db = trim_db, floor_db
         self.configs: dict[str, FrontEndConfig] = TLIminet.FRONTENDS
         self.frontends: dict[str, LogMel | ConstantQ] = {
