@@ -44,7 +44,7 @@ def conditions() -> dict[str, ImitatorConfig]:
 @click.option("--count", default=2, help="Imitations of each sound.")
 @click.option("--seeds", default=2)
 @click.option("--rows", default="", help="Only rows with these words in their names (comma-separated).")
-@click.option("--leak-threshold", default=0.6)
+@click.option("--leak-threshold", default=0.35, help="As in transfer.py.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Markdown table.")
 def main(data: Path, cache: Path, count: int, seeds: int, rows: str, leak_threshold: float, out: Path) -> None:
     """Ablate the imitator (see the top of the file)."""

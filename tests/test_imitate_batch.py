@@ -259,6 +259,29 @@ def test_other_settings_are_refused_and_replaced_on_demand(sounds, tmp_path):
     assert (tmp_path / "mine.wav").exists()
 
 
+def test_force_removes_nothing_unless_something_replaces_it(sounds, tmp_path):
+    out = tmp_path / "out"
+    imitate_files([sounds], out, 1, workers=1)
+    before = contents(out)
+    save_audio(tmp_path / "silent" / "a.wav", np.zeros(8_000), 16_000)
+    with pytest.raises(ImitationError, match=r"nothing was replaced.*silent"):
+        imitate_files([tmp_path / "silent"], out, 1, workers=1, force=True)
+    assert contents(out) == before
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "pairs.csv").write_text("imitation,recording\n")
+    with pytest.raises(ImitationError, match="was not made by this command"):
+        imitate_files([sounds], mine, 1, workers=1, force=True)
+    assert contents(mine) == {"pairs.csv": b"imitation,recording\n"}
+
+
+def test_a_run_that_made_nothing_binds_nothing(sounds, tmp_path):
+    save_audio(tmp_path / "silent" / "a.wav", np.zeros(8_000), 16_000)
+    assert imitate_files([tmp_path / "silent"], tmp_path / "out", 2, workers=1).imitations == 0
+    assert contents(tmp_path / "out") == {}
+    assert imitate_files([sounds], tmp_path / "out", 1, workers=1).made == 3
+
+
 def test_a_folder_of_something_else_is_refused(sounds, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")

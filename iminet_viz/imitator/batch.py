@@ -429,6 +429,8 @@ def imitate_files(
         raise
     if rows:
         _write_table(out, rows, old_rows)
+    elif not (out / TABLE).exists():
+        (out / SETTINGS).unlink()  # nothing was made: no settings bind the next call
     left_out.sort()
     return Imitated(out / TABLE, n_sounds, len(rows), made, tuple(left_out), tuple(sorted(shortened)))
 
@@ -483,6 +485,9 @@ def _prepare(out: Path, settings: dict[str, Any], targets: dict[Path, _Sound], f
         raise ImitationError(f"{_line(out)}: is a file, expected a folder")
     rows: list[dict[str, str]] = []
     if force:
+        if (out / TABLE).exists() and not (out / SETTINGS).exists():
+            raise ImitationError(f"{_line(out / TABLE)}: was not made by this command, choose another output folder")
+        _require_hearable({sound.path for sound in targets.values()})  # before anything is removed
         with contextlib.suppress(ImitationError):
             rows = _read_table(out)
         # a table that somebody edited may name anything: only imitations in this folder are removed
@@ -512,6 +517,19 @@ def _prepare(out: Path, settings: dict[str, Any], targets: dict[Path, _Sound], f
                     path.unlink(missing_ok=True)
     _write(out / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
     return [row for row in rows if out / row["imitation"] not in targets]
+
+
+def _require_hearable(sounds: set[Path]) -> None:
+    """Refuse when none of the sounds can be imitated."""
+    reasons = []
+    for sound in sorted(sounds):
+        try:
+            analyse(*read_beginning(sound)[:2])
+        except (AudioError, ImitationError) as error:
+            reasons.append(str(error) if isinstance(error, AudioError) else f"{_line(sound)}: {error}")
+        else:
+            return
+    raise ImitationError(f"none of {len(sounds)} sounds could be imitated, nothing was replaced ({reasons[0]})")
 
 
 def _compare(out: Path, settings: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """A model of the human voice: a score of gestures to a waveform.
 
 Source and filter (Fant, 1960): glottal pulses (Rosenberg, 1971) with jitter, shimmer and breath, or noise, through a
-vocal tract of five formants with the bandwidths of Klatt (1980); fricatives are noise shaped by the cavity before the
-constriction, plosives and lip pops short bursts; a whistle is a sine in a little breath.
+vocal tract of eight formants with bandwidths like those of Klatt (1980). Fricatives are noise shaped by the cavity
+before the constriction, plosives and lip pops short bursts; a whistle is a sine in a little breath.
 """
 
 from __future__ import annotations
