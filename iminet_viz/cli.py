@@ -565,8 +565,10 @@ def data_check(name: str, root: Path, subsets: tuple[str, ...], as_json: bool) -
 def data_download(name: str, root: Path) -> None:
     """Fetch the published archive of the data set NAME and unpack it to the new folder ROOT.
 
-    A download that was cut continues when the same command runs again; the archive's checksum is checked. Of a data
-    set that must be fetched by hand the command says where.
+    A download that was cut continues when the same command runs again. The archive's checksum is checked, but for
+    esc50 and esc10: GitHub packs their archive anew from time to time, so the checksum of its table meta/esc50.csv and
+    the CRC-32 of each file in it are checked instead. Of a data set that must be fetched by hand the command says
+    where.
     """
     from iminet_viz import datasets
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,10 +31,10 @@ Rows = list[list[str]]
 
 
 def write_sound(path: Path, rate: int, samples: np.ndarray | None = None, subtype: str = "PCM_16") -> None:
-    """A tone that its name decides, so that no two files are equal."""
+    """A tone that its path decides, so that no two files are equal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if samples is None:
-        samples = 0.5 * np.sin(np.arange(rate // 20) * (0.05 + sum(path.name.encode()) % 97 / 500))
+        samples = 0.5 * np.sin(np.arange(rate // 20) * (0.05 + zlib.crc32(str(path).encode()) / 2**34))
     soundfile.write(path, samples, rate, subtype=subtype if path.suffix == ".wav" else None)
 
 
@@ -187,6 +188,10 @@ def again(rows: Rows) -> None:
     rows.append(list(rows[2]))
 
 
+def more(rows: Rows) -> None:
+    rows[3].append("")
+
+
 def short(rows: Rows) -> None:
     rows.append(rows[1][:1])
     rows[-1][0] = "x.wav"
@@ -241,6 +246,8 @@ LAYOUTS = {
         {
             "duplicate id": (cell(3, 0, "5000"), "row 3 repeats the id '5000' of row 1"),
             "duplicate row": (again, "row 49 repeats the id"),
+            "more cells": (more, "row 3 has 17 cells, the table 16 columns"),
+            "no maker": (cell(2, 6, ""), "row 2 has an empty participant_id"),
             "duplicate file": (cell(2, 1, "sound 00 - 5000.wav"), "row 2 repeats the filename"),
             "unknown stimulus": (cell(2, 2, "smell"), "row 2 has the unknown stimulus_type 'smell'"),
             "unknown flag": (cell(2, 3, "yes"), "row 2 has included 'yes', expected True or False"),
@@ -269,6 +276,7 @@ LAYOUTS = {
             "wrong fold": (cell(3, 5, "11"), "102-2-0-0.wav has fold '11', expected 1 to 10"),
             "fold of another": (cell(3, 5, "4"), "audio/fold4/102-2-0-0.wav: no such file"),
             "unknown label": (cell(3, 7, "meow"), "102-2-0-0.wav has the unknown class 'meow'"),
+            "more cells": (more, "row 3 has 9 cells, the table 8 columns"),
             "wrong number": (cell(3, 6, "7"), "has classID '7', expected 2 for children_playing"),
             "name of another": (cell(3, 1, "7"), "its row says that its name is 7-2-..."),
             "row that points nowhere": (cell(3, 0, "102-2-0-9.wav"), "102-2-0-9.wav: no such file"),
@@ -302,6 +310,7 @@ LAYOUTS = {
             "duplicate row": (again, "row 28 repeats the pair of row 2"),
             "itself": (cell(3, 1, "voices/kick0.wav"), "row 3 pairs voices/kick0.wav with itself"),
             "other speaker": (cell(3, 3, "p9"), "row 3 gives voices/kick0.wav another category or speaker than row 1"),
+            "more cells": (more, "row 3 has 6 cells, the table 5 columns"),
             "empty cell": (cell(3, 1, ""), "row 3 has an empty recording"),
             "row that points nowhere": (cell(3, 1, "drums/gone.wav"), "drums/gone.wav: no such file"),
             "short row": (short, "row 28 ends before the column recording"),
@@ -400,6 +409,99 @@ def test_all_damages_of_files_are_named_at_once(tmp_path, name):
     for line in expected:
         assert [line in fault for fault in found].count(True) == 1, line
     assert len(found) == len(expected)
+
+
+@every_layout
+def test_sounds_that_are_too_short_cancel_out_or_are_copies_are_named(tmp_path, name):
+    LAYOUTS[name].make(tmp_path)
+    files = [path for path in used_files(name, tmp_path) if path != tmp_path / "seed.wav"]
+    one, few, opposed, *others = files[:6]
+    first, second = sorted(others[:2])
+    rate = soundfile.info(one).samplerate
+    write_sound(one, rate, np.full(1, 0.5))
+    write_sound(few, rate, np.zeros(70))
+    tone = 0.5 * np.sin(np.arange(800))
+    write_sound(opposed, rate, np.stack([tone, -tone], axis=1))
+    second.write_bytes(first.read_bytes())
+    found = faults(name, tmp_path)
+    for path, reason in (
+        (one, "1 sample, 0.000 s: too short to hold a sound"),
+        (few, f"70 samples, {70 / rate:.3f} s: too short to hold a sound"),
+        (opposed, "its 2 channels cancel out: their mean, which is what is read, is silent"),
+        (second, f"has the same content as {first.relative_to(tmp_path)}"),
+    ):
+        assert [fault for fault in found if fault.startswith(f"{path.relative_to(tmp_path)}: ")] == [
+            f"{path.relative_to(tmp_path)}: {reason}"
+        ]
+    assert len(found) == 4
+    assert len(DATASETS[name].load(tmp_path)) == LAYOUTS[name].items
+
+
+@every_table
+def test_what_linked_folders_hold_is_found(tmp_path, name):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    LAYOUTS[name].make(root)
+    write_sound(elsewhere / "deep" / "extra.wav", soundfile.info(used_files(name, root)[0]).samplerate)
+    (elsewhere / "deep" / "circle").symlink_to(elsewhere)
+    (root / "more").symlink_to(elsewhere)
+    (root / "up").symlink_to(tmp_path)
+    (root / "loop").symlink_to("loop")
+    folder = used_files(name, root)[0].parent
+    if folder != root:
+        (root / "again").symlink_to(folder)
+    report = check(DATASETS[name], root)
+    assert [(fault.file, fault.reason) for fault in report.faults] == [("more/deep/extra.wav", "no table names it")]
+    back = "is not walked: it leads back to a folder around it"
+    for link in ("up", "more/deep/circle"):
+        assert f"the linked folder {link!r} {back}" in report.notes
+    if folder != root:
+        assert "the linked folder 'again' is not walked: its files are known under another path" in report.notes
+
+
+@every_layout
+def test_a_folder_of_the_data_set_may_be_a_link(tmp_path, name):
+    LAYOUTS[name].make(tmp_path)
+    sound_folder = next((path for path in sorted(tmp_path.iterdir()) if path.is_dir() and path.name != "meta"), None)
+    if sound_folder is None:
+        pytest.skip("the layout has no folders")
+    before = check(DATASETS[name], tmp_path)
+    (tmp_path / ".other disk").mkdir()
+    sound_folder.symlink_to(sound_folder.rename(tmp_path / ".other disk" / sound_folder.name))
+    assert check(DATASETS[name], tmp_path) == before
+
+
+def test_linked_folders_within_a_class_are_noted(tmp_path):
+    make_folders(tmp_path)
+    before = check(class_folder, tmp_path)
+    (tmp_path / "dog" / "cats").symlink_to(tmp_path / "cat")
+    report = check(class_folder, tmp_path)
+    assert (report.faults, report.files) == ([], before.files)
+    assert "6 files in linked folders within 'dog' are not read" in report.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *[("urbansound8k", damage) for damage in ("wrong fold", "unknown label", "wrong number")],
+        *[("pairs-table", damage) for damage in ("itself", "other speaker")],
+    ],
+)
+def test_the_file_of_a_refused_row_is_not_called_unnamed(tmp_path, name, damage):
+    layout = LAYOUTS[name]
+    layout.make(tmp_path)
+    rows = read_table(tmp_path / layout.table)
+    if name == "pairs-table":  # the only row of its two files
+        write_sound(tmp_path / "voices" / "alone.wav", 16_000)
+        rows.append(["voices/alone.wav", "voices/alone.wav", "kick", "p0", "x"])
+        if damage == "other speaker":
+            write_sound(tmp_path / "drums" / "alone.wav", 16_000)
+            rows[-1] = ["voices/kick0.wav", "drums/alone.wav", "kick", "p9", "x"]
+            (tmp_path / "voices" / "alone.wav").unlink()
+    else:
+        layout.changes[damage][0](rows)
+    write_table(tmp_path / layout.table, rows)
+    (fault,) = faults(name, tmp_path)
+    assert fault.startswith(f"{layout.table}: ")
 
 
 @every_layout
@@ -585,6 +687,7 @@ def test_vocalsketch_notes_the_second_set(tmp_path):
         ("sound_recordings.csv", cell(1, 4, "noise"), "has the unknown audio_concept_subset 'noise'"),
         ("sound_recordings.csv", cell(1, 1, "sound_01.wav"), "row 2 repeats the filename 'sound_01.wav'"),
         ("sound_recordings.csv", cell(2, 0, "900"), "row 2 repeats the id '900' of row 1"),
+        ("sound_labels.csv", cell(2, 2, "noise"), "row 2 has the unknown audio_concept_subset 'noise'"),
         ("sound_labels.csv", cell(2, 0, "800"), "row 2 repeats the id '800' of row 1"),
     ],
 )

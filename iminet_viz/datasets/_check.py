@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import statistics
 from collections import Counter
@@ -14,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from iminet_viz.audio import SUFFIXES, read_native
-from iminet_viz.datasets._table import Clip, Pair, Survey
+from iminet_viz.audio import read_native
+from iminet_viz.datasets._table import Clip, Pair, Survey, find_sounds, real_path
 from iminet_viz.errors import AudioError
 
 SILENCE = 1 / 32_768  # what a 16-bit file cannot hold is no sound
+SHORTEST_S = 0.01  # less than a period of the lowest voices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,7 @@ class _Sound:
     seconds: float = 0.0
     rate: int = 0
     channels: int = 0
+    digest: str = ""
     faults: tuple[str, ...] = ()
 
 
@@ -75,7 +78,8 @@ def check(
 
     Returns:
         The report. A fault is what ``load`` refuses, what it leaves out without saying so in the tables, a file that
-        is missing, broken, silent, at a rate that the set cannot have, or that no table names.
+        is missing, broken, silent, too short, at a rate that the set cannot have, the copy of another, or that no
+        table names. Folders that are linked are walked as well; a note names those that are not.
     """
     faults: dict[Fault, None] = {}  # in order, each once
     root = Path(os.path.normpath(root))  # so that one file has one path
@@ -87,14 +91,24 @@ def check(
     survey: Survey[Any] = dataset.survey(root, complain, **options)
     for path, reason in survey.doubts:
         complain(path, reason)
-    on_disk = _sound_files(root)
+    walked, notes = find_sounds(root)
+    # a file may lie below the folder twice, by its true path and by a linked folder; it counts once
+    place = _Places()
+    used, spare = ({place(path) for path in paths} for paths in (survey.files, survey.spare))
+    on_disk = [path for path in walked if path in survey.files or place(path) not in used]
     sounds = _measure_all(sorted({*survey.files, *on_disk}), dataset.RATES, progress)
     for sound in sounds:
         for reason in sound.faults:
             complain(sound.path, reason)
+    first: dict[str, Path] = {}
+    for sound in sounds:
+        if sound.digest and (sound.path in survey.files or place(sound.path) not in spare):
+            other = first.setdefault(sound.digest, sound.path)
+            if real_path(other) != real_path(sound.path):  # a link may be meant
+                complain(sound.path, f"has the same content as {_show(other, base)}")
     if survey.files:  # else the tables could not be read, and every file would be one too many
         for path in on_disk:
-            if path not in survey.files and path not in survey.spare:
+            if path not in survey.files and place(path) not in spare:
                 complain(path, "no table names it")
     decoded = [sound for sound in sounds if sound.rate]
     seconds = [sound.seconds for sound in decoded]
@@ -109,7 +123,7 @@ def check(
         rates=dict(sorted(Counter(sound.rate for sound in decoded).items())),
         channels=dict(sorted(Counter(sound.channels for sound in decoded).items())),
         labels=dict(sorted(Counter(_label(item) for item in survey.items).items())),
-        notes=survey.notes,
+        notes=[*survey.notes, *notes],
         faults=list(faults),
     )
 
@@ -118,15 +132,16 @@ def _label(item: Clip | Pair) -> str:
     return item.label if isinstance(item, Clip) else item.category or "no category"
 
 
-def _sound_files(root: Path) -> list[Path]:
-    """All sound files below a folder; none if ``root`` is a table, whose files may lie anywhere."""
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+class _Places:
+    """Tells where a file lies once the links among its folders are followed; a link that is a file stays one."""
+
+    def __init__(self) -> None:
+        self.folders: dict[Path, Path] = {}
+
+    def __call__(self, path: Path) -> Path:
+        if path.parent not in self.folders:
+            self.folders[path.parent] = real_path(path.parent)
+        return self.folders[path.parent] / path.name
 
 
 def _measure_all(
@@ -145,18 +160,27 @@ def _measure_all(
 def _measure(path: Path, rates: tuple[int, int]) -> _Sound:
     import soundfile
 
+    name = os.fsencode(path) if os.name == "posix" else path
     try:
         waveform, rate = read_native(path)
-        channels = soundfile.info(os.fsencode(path) if os.name == "posix" else path).channels
+        channels = soundfile.info(name).channels
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except AudioError as error:
         return _Sound(path, faults=(str(error).rsplit(f"{path.name}: ", 1)[-1],))
     faults = []
-    if float(np.abs(waveform).max()) < SILENCE:
-        faults.append("silent: no sample reaches 1/32768 of full scale")
+    seconds = len(waveform) / rate
+    if seconds < SHORTEST_S:
+        faults.append(f"{len(waveform)} sample{'s'[: len(waveform) > 1]}, {seconds:.3f} s: too short to hold a sound")
+    elif float(np.abs(waveform).max()) < SILENCE:
+        if channels > 1 and float(np.abs(soundfile.read(name, dtype="float32")[0]).max()) >= SILENCE:
+            faults.append(f"its {channels} channels cancel out: their mean, which is what is read, is silent")
+        else:
+            faults.append("silent: no sample reaches 1/32768 of full scale")
     if not rates[0] <= rate <= rates[1]:
         expected = f"{rates[0]}" if rates[0] == rates[1] else f"{rates[0]} to {rates[1]}"
         faults.append(f"at {rate} Hz, expected {expected}")
-    return _Sound(path, len(waveform) / rate, rate, channels, tuple(faults))
+    return _Sound(path, seconds, rate, channels, digest, tuple(faults))
 
 
 def _show(path: Path, root: Path) -> str:

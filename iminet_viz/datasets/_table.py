@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
+from iminet_viz.audio import SUFFIXES
 from iminet_viz.errors import DatasetError
 
 
@@ -87,7 +89,7 @@ def read_rows(
         path: the table; its lines may end as on any system.
         columns: those that each row must have; others are kept as they are.
         complain: told of a missing table or column, of text that is not UTF-8, a table without rows, a row that ends
-            early, and a key that is empty or repeated.
+            early or goes on beyond the columns, and a key that is empty or repeated.
         key: the column that tells rows apart; None where rows may repeat.
         doubt: told of a repeated key instead of ``complain``; the row is kept.
 
@@ -115,6 +117,8 @@ def read_rows(
     for number, row in enumerate(cells, start=1):
         if short := [column for column in columns if row[column] is None]:
             complain(path, f"row {number} ends before the column {short[0]}")
+        elif None in row:  # where csv puts the rest; a comma without quotes has moved the cells behind it
+            complain(path, f"row {number} has {len(header) + len(row[None])} cells, the table {len(header)} columns")
         elif key is not None and not row[key]:
             complain(path, f"row {number} has an empty {key}")
         elif key is not None and row[key] in seen:
@@ -163,3 +167,49 @@ def is_true(table: Path, row: Row, column: str, complain: Complain) -> bool | No
         complain(table, f"row {row[0]} has {column} {text!r}, expected True or False")
         return None
     return text == "True"
+
+
+def real_path(path: Path) -> Path:
+    """A path without links; ``Path.resolve`` raises where links form a circle."""
+    return Path(os.path.realpath(path))
+
+
+def find_sounds(root: Path) -> tuple[list[Path], list[str]]:
+    """All sound files below a folder that are not hidden, sorted, those in linked folders too.
+
+    None if ``root`` is a file: a table's files may lie anywhere.
+
+    Returns:
+        The files, and a note on each folder that was not walked: one that was walked under another name, a link that
+        leads back to a folder around itself or around ``root``, and one that cannot be opened.
+    """
+    found: list[Path] = []
+    notes: list[str] = []
+    seen: set[Path] = set()
+    top = real_path(root)
+    folders = [root] if root.is_dir() else []
+    links: list[Path] = []
+    while folders or links:
+        is_link = not folders  # last, so that a file has its true path if that lies below root, too
+        folder = links.pop(0) if is_link else folders.pop()
+        name, target = folder.relative_to(root).as_posix(), real_path(folder)
+        if is_link and (top.is_relative_to(target) or real_path(folder.parent).is_relative_to(target)):
+            notes.append(f"the linked folder {name!r} is not walked: it leads back to a folder around it")
+            continue
+        if target in seen:
+            notes.append(f"the linked folder {name!r} is not walked: its files are known under another path")
+            continue
+        seen.add(target)
+        try:
+            with os.scandir(folder) as entries:
+                inside = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+        except OSError as error:
+            notes.append(f"the folder {name!r} is not walked: it cannot be opened ({error.strerror})")
+            continue
+        for entry in inside:
+            path = folder / entry.name
+            if path.is_dir():
+                (links if entry.is_symlink() else folders).append(path)
+            elif path.suffix.lower() in SUFFIXES and path.is_file():
+                found.append(path)
+    return sorted(found), notes

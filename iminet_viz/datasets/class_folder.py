@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from iminet_viz.audio import SUFFIXES
-from iminet_viz.datasets._table import Clip, Complain, Survey, refuse
+from iminet_viz.datasets._table import Clip, Complain, Survey, find_sounds, refuse
 
 NAME = "class-folder"
 LICENCE = "that of your own recordings"
@@ -17,7 +17,8 @@ RATES = (8_000, 192_000)
 def load(root: Path) -> list[Clip]:
     """List the clips, sorted; the label is the name of the folder below ``root``, however deep the clip lies in it.
 
-    Hidden files and folders are left out. The folder in which a clip lies is its collection.
+    Hidden files and folders are left out, and what a linked folder within a class folder holds. The folder in which a
+    clip lies is its collection.
 
     Raises:
         DatasetError: ``root`` is no folder, a class has no sound, or a sound lies outside of the class folders.
@@ -49,6 +50,9 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
         )
         if not clips:
             complain(folder, "holds no sound file")
+        if behind_links := set(find_sounds(folder)[0]) - set(clips):
+            found.spare |= behind_links
+            found.notes.append(f"{len(behind_links)} files in linked folders within {folder.name!r} are not read")
         for path in clips:
             found.files[path] = folder.name
             found.items.append(Clip(path, folder.name, path.parent.relative_to(root).as_posix()))

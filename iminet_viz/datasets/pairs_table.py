@@ -36,14 +36,17 @@ def load(root: Path) -> list[Pair]:
 def survey(root: Path, complain: Complain) -> Survey[Pair]:
     """Read the table."""
     table = _table(root)
+    found = Survey[Pair]()
     rows = []
     first: dict[Path, tuple[int, str, str]] = {}
     pairs: dict[tuple[Path, Path], int] = {}
     for number, row in read_rows(table, ("imitation", "recording"), complain, None):
         if empty := [column for column in ("imitation", "recording") if not row[column]]:
             complain(table, f"row {number} has an empty {empty[0]}")
+            found.spare |= {_locate(table, row[column]) for column in ("imitation", "recording") if row[column]}
             continue
         imitation, recording = (_locate(table, row[column]) for column in ("imitation", "recording"))
+        found.spare |= {imitation, recording}  # named, even if the row is refused
         about = row.get("category") or "", row.get("speaker") or ""
         said = first.setdefault(imitation, (number, *about))
         if (imitation, recording) in pairs:
@@ -55,12 +58,12 @@ def survey(root: Path, complain: Complain) -> Survey[Pair]:
         else:
             pairs[imitation, recording] = number
             rows.append((imitation, recording, *about))
-    found = Survey[Pair]()
     chains = _chains([(imitation, recording) for imitation, recording, _, _ in rows])
     for imitation, recording, category, speaker in rows:
         chain = chains[recording]
         found.files[imitation] = found.files[recording] = category
         found.items.append(Pair(imitation, recording, chain, f"{chain}/{imitation}", category, speaker))
+    found.spare -= set(found.files)
     several = len(rows) - len({imitation for imitation, *_ in rows})
     if several:
         found.notes.append(f"{several} pairs name a further right answer for an imitation")

@@ -62,4 +62,8 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
                 found.doubts.append((path, f"its row says that its name is {expected}"))
             found.files[path] = label
             found.items.append(Clip(path, label, collection=fold, fold=int(fold)))
+            continue
+        # the row is refused; the table names its file all the same, in whatever fold it lies
+        found.spare |= {sound_file(root / "audio" / f"fold{number}" / name) for number in range(1, N_FOLDS + 1)}
+    found.spare -= set(found.files)
     return found

@@ -109,6 +109,8 @@ def survey(
             if sound is not None:
                 chain = Path(sound["filename"]).stem
                 subset = sound["audio_concept_subset"]
+                if not row["participant_id"].strip():
+                    found.doubts.append((table, f"row {number} has an empty participant_id: its maker is not known"))
                 found.spare.discard(path)
                 found.files[path] = subset
                 found.items.append(
@@ -133,7 +135,11 @@ def survey(
 def _read_recordings(root: Path, complain: Complain) -> dict[str, dict[str, str]]:
     """``sound_recordings.csv`` by file name, its labels checked against ``sound_labels.csv``."""
     labels_table = root / "sound_labels.csv"
-    labels = {row["id"]: row for _, row in read_rows(labels_table, ("id", "label"), complain, "id")}
+    labels = {}
+    for number, row in read_rows(labels_table, ("id", "label", "audio_concept_subset"), complain, "id"):
+        labels[row["id"]] = row
+        if _subset(row) not in SUBSETS:
+            complain(labels_table, f"row {number} has the unknown audio_concept_subset {row['audio_concept_subset']!r}")
     table = root / "sound_recordings.csv"
     columns = ("id", "filename", "sound_label", "sound_label_id", "audio_concept_subset")
     recordings: dict[str, dict[str, str]] = {}

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from iminet_viz.audio import SUFFIXES
-from iminet_viz.datasets._table import Clip, Complain, Survey, refuse
+from iminet_viz.datasets._table import Clip, Complain, Survey, find_sounds, refuse
 from iminet_viz.datasets.speech_lid import LANGUAGES
 from iminet_viz.errors import DatasetError
 
@@ -85,7 +85,7 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
             complain(
                 folder, f"the folder around submissions tells their language, expected one of {', '.join(LANGUAGES)}"
             )
-            found.spare |= {path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES}
+            found.spare |= set(find_sounds(folder)[0])
             continue
         for submission in submissions:
             _survey_submission(submission, language, found, complain)
