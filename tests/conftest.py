@@ -1,10 +1,13 @@
-"""What the tests share: the folder of real recordings, and one thread for torch."""
+"""What the tests share: the folder of real recordings, the command line, and one thread for torch."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from iminet_viz import cli
 
 torch.set_num_threads(1)  # the networks are small: threads cost more than they give
 
@@ -18,3 +21,21 @@ def data_folder() -> Path:
     if not Path(name).is_dir():
         pytest.skip(f"IMINET_VIZ_DATA names {name}, which is not a folder")
     return Path(name)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process: exit status, stdout, stderr. A traceback is the test's own failure."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["iminet-viz", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            cli.run()
+            status = 0
+        except SystemExit as stop:
+            status = 0 if stop.code is None else int(stop.code)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run

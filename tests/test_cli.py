@@ -36,24 +36,6 @@ VERBS = [
 ]
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process: exit status, stdout, stderr. A traceback is the test's own failure."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["iminet-viz", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            cli.run()
-            status = 0
-        except SystemExit as stop:
-            status = 0 if stop.code is None else int(stop.code)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
     """A folder with one untrained model of each kind that the verbs below need."""

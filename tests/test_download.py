@@ -7,7 +7,6 @@ import io
 import re
 import socket
 import stat
-import sys
 import tarfile
 import threading
 import zipfile
@@ -16,7 +15,6 @@ from pathlib import Path
 import pytest
 from test_published import make_esc50, make_urbansound, make_voxforge
 
-from iminet_viz import cli
 from iminet_viz.datasets import (
     DATASETS,
     Remote,
@@ -463,24 +461,6 @@ def test_names_of_archives():
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process: exit status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["iminet-viz", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            cli.run()
-            status = 0
-        except SystemExit as stop:
-            status = 0 if stop.code is None else int(stop.code)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def test_the_download_command(call, urban, tmp_path, monkeypatch):

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from iminet_viz import cli
 from iminet_viz.audio import read_native, save_audio
 from iminet_viz.errors import AudioError, ImitationError
 from iminet_viz.imitator import STRATEGIES, ImitatorConfig, batch
@@ -45,20 +44,9 @@ def sounds(tmp_path) -> Path:
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call_imitate(call):
     """Run ``iminet-viz imitate`` in this process: exit status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["iminet-viz", "imitate", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            cli.run()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
+    return lambda *arguments: call("imitate", *arguments)
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -370,7 +358,7 @@ def test_a_minute_is_read_as_any_sound(tmp_path):
         read_beginning(tmp_path / "nan.wav", 0.5)
 
 
-def test_odd_sounds_are_imitated_or_left_out_with_a_reason(tmp_path, call):
+def test_odd_sounds_are_imitated_or_left_out_with_a_reason(tmp_path, call_imitate):
     folder = tmp_path / "sounds"
     save_audio(folder / "telephone.wav", chirp(rate=8_000), 8_000)
     soundfile.write(folder / "wide.wav", np.stack([chirp(rate=96_000)] * 2, axis=1), 96_000)
@@ -380,7 +368,7 @@ def test_odd_sounds_are_imitated_or_left_out_with_a_reason(tmp_path, call):
         soundfile.write(folder / f"{name}.wav", waveform, 16_000, subtype="FLOAT")
     (folder / "text.wav").write_text("no sound")
     (folder / "empty.mp3").write_bytes(b"")
-    status, out, err = call(folder, "--out", tmp_path / "out", "--count", 2, "--workers", 1, "--json")
+    status, out, err = call_imitate(folder, "--out", tmp_path / "out", "--count", 2, "--workers", 1, "--json")
     assert status == 0, err
     figures = json.loads(out)
     left_out = {Path(entry["sound"]).name: entry["reason"] for entry in figures["left_out"]}
@@ -395,7 +383,7 @@ def test_odd_sounds_are_imitated_or_left_out_with_a_reason(tmp_path, call):
     assert "longer than 60 s" in err
 
 
-def test_nothing_to_imitate_is_a_mistake(tmp_path, call):
+def test_nothing_to_imitate_is_a_mistake(tmp_path, call_imitate):
     empty, silent = tmp_path / "empty", tmp_path / "silent"
     empty.mkdir()
     save_audio(silent / "a.wav", np.zeros(100), 16_000)
@@ -407,7 +395,7 @@ def test_nothing_to_imitate_is_a_mistake(tmp_path, call):
         ((tmp_path / "pipe.wav",), "no such file or folder"),
         ((silent, empty), "none of 1 sounds could be imitated"),
     ):
-        status, out, err = call(*arguments, "--out", tmp_path / "out", "--workers", 1)
+        status, out, err = call_imitate(*arguments, "--out", tmp_path / "out", "--workers", 1)
         assert (status, out) == (1, "")
         assert last_line(err).startswith("Error: ")
         assert said in last_line(err)
@@ -437,21 +425,21 @@ def test_an_imitation_that_is_no_sound_is_our_bug(sounds, tmp_path, monkeypatch,
 # --- the command line -----------------------------------------------------------------------------------------------
 
 
-def test_the_verb_says_what_was_made(sounds, tmp_path, call):
+def test_the_verb_says_what_was_made(sounds, tmp_path, call_imitate):
     arguments = (sounds, "--out", tmp_path / "out", "--count", 1, "--workers", 1, "--format", "flac")
-    status, out, err = call(*arguments, "--strategies", "hum, whistle")
+    status, out, err = call_imitate(*arguments, "--strategies", "hum, whistle")
     assert status == 0, err
     assert out.startswith("3 imitations of 3 sounds, 3 of them made now, 0 sounds left out: ")
     assert {row["strategy"] for row in table(tmp_path / "out")} <= {"hum", "whistle"}
     assert len([*(tmp_path / "out").rglob("00.flac")]) == 3
-    status, out, err = call(*arguments)
+    status, out, err = call_imitate(*arguments)
     assert (status, out) == (1, "")
     assert "strategies" in last_line(err)
 
 
-def test_wrong_usage(sounds, tmp_path, call):
+def test_wrong_usage(sounds, tmp_path, call_imitate):
     for arguments in ((), (sounds, "--strategies", "yodel"), (sounds, "--count", 0), (sounds, "--format", "mp3")):
-        status, out, err = call(*arguments, "--out", tmp_path / "out")
+        status, out, err = call_imitate(*arguments, "--out", tmp_path / "out")
         assert (status, out) == (2, "")
         assert last_line(err).startswith("Error: ")
     assert not (tmp_path / "out").exists()
@@ -460,7 +448,7 @@ def test_wrong_usage(sounds, tmp_path, call):
 # --- ends before the end --------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_is_said_and_the_rest_is_made_later(sounds, tmp_path, monkeypatch, call):
+def test_a_full_disk_is_said_and_the_rest_is_made_later(sounds, tmp_path, monkeypatch, call_imitate):
     arguments = (sounds, "--out", tmp_path / "out", "--count", 2, "--workers", 1)
     whole = batch.atomic_path
     calls = []
@@ -472,7 +460,7 @@ def test_a_full_disk_is_said_and_the_rest_is_made_later(sounds, tmp_path, monkey
         return whole(path)
 
     monkeypatch.setattr(batch, "atomic_path", full)
-    status, out, err = call(*arguments)
+    status, out, err = call_imitate(*arguments)
     assert (status, out) == (1, "")
     assert "cannot be written (No space left on device); 3 imitations are there" in last_line(err)
     monkeypatch.undo()

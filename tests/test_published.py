@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from iminet_viz import cli
 from iminet_viz.datasets import (
     DATASETS,
     Clip,
@@ -881,24 +879,6 @@ def test_class_folders_name_their_clips(tmp_path):
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process: exit status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["iminet-viz", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            cli.run()
-            status = 0
-        except SystemExit as stop:
-            status = 0 if stop.code is None else int(stop.code)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def test_the_check_command(call, tmp_path):
