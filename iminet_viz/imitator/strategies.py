@@ -451,7 +451,7 @@ def _growl(heard: Heard, person: Person) -> float:
 
 
 def _trill(heard: Heard, rng: np.random.Generator) -> float:
-    """What flutters faster than syllables is rolled, at the rate of tongue or lips (Ladefoged, 1996: 18 to 33 Hz)."""
+    """What flutters faster than syllables is rolled, at the rate of tongue or lips (Ladefoged and Maddieson, 1996)."""
     if heard.features.flutter_hz and rng.random() < 0.8:
         return float(np.clip(heard.features.flutter_hz, 18, 33))
     return 0.0
