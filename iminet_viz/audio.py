@@ -56,17 +56,20 @@ def read_native(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     path = Path(path)
     try:
         if not path.exists():
-            raise AudioError(f"{_show(path)}: no such file")
+            raise AudioError(f"{one_line(path)}: no such file")
         if path.is_dir():
-            raise AudioError(f"{_show(path)}: is a folder, expected a sound file")
+            raise AudioError(f"{one_line(path)}: is a folder, expected a sound file")
         if path.stat().st_size == 0:
-            raise AudioError(f"{_show(path)}: the file is empty (0 bytes)")
+            raise AudioError(f"{one_line(path)}: the file is empty (0 bytes)")
         if missing := _missing_bytes(path):
-            raise AudioError(f"{_show(path)}: truncated ({missing})")
-        # bytes, because a name need not be UTF-8; Windows wants the name as text
-        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
+            raise AudioError(f"{one_line(path)}: truncated ({missing})")
+        if path.suffix.lower() == ".raw":  # soundfile would ask for the rate, whatever the file holds
+            raise AudioError(
+                f"{one_line(path)}: has no header that tells rate and width, expected WAV, FLAC, OGG, MP3 or AIFF"
+            )
+        with soundfile.SoundFile(libsndfile_name(path)) as file:
             if file.format not in _FORMATS:
-                raise AudioError(f"{_show(path)}: holds {file.format}, expected WAV, FLAC, OGG, MP3 or AIFF")
+                raise AudioError(f"{one_line(path)}: holds {file.format}, expected WAV, FLAC, OGG, MP3 or AIFF")
             declared = file.frames
             native_rate = file.samplerate
             channels = file.read(dtype="float32", always_2d=True)  # (samples, channels)
@@ -74,21 +77,26 @@ def read_native(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         reason = str(error.error_string).strip().rstrip(".")
         if reason.startswith("File does not exist"):  # what libsndfile says of text named .mp3
             reason = "Format not recognised"
-        raise AudioError(f"{_show(path)}: cannot be decoded as audio ({reason})") from None
+        raise AudioError(f"{one_line(path)}: cannot be decoded as audio ({reason})") from None
     except OSError as error:
-        raise AudioError(f"{_show(path)}: cannot be read ({error.strerror})") from None
+        raise AudioError(f"{one_line(path)}: cannot be read ({error.strerror})") from None
     if len(channels) == 0:
-        raise AudioError(f"{_show(path)}: holds no samples (zero length)")
+        raise AudioError(f"{one_line(path)}: holds no samples (zero length)")
     if 0 < declared < 2**62 and len(channels) < declared:
-        raise AudioError(f"{_show(path)}: truncated ({len(channels)} of {declared} samples could be decoded)")
+        raise AudioError(f"{one_line(path)}: truncated ({len(channels)} of {declared} samples could be decoded)")
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
         waveform = channels.mean(axis=1, dtype=np.float32)
     if not np.isfinite(waveform).all():
-        raise AudioError(f"{_show(path)}: holds NaN or infinite samples")
+        raise AudioError(f"{one_line(path)}: holds NaN or infinite samples")
     return waveform, native_rate
 
 
-def _show(path: Path) -> str:
+def libsndfile_name(path: Path) -> bytes | Path:
+    """Name a file to libsndfile: as bytes, because a name need not be UTF-8; Windows wants the name as text."""
+    return os.fsencode(path) if os.name == "posix" else path
+
+
+def one_line(path: Path) -> str:
     """Write a path on one line, whatever characters it holds (an error is one line)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
@@ -142,21 +150,21 @@ def save_audio(path: str | os.PathLike[str], waveform: np.ndarray, sample_rate: 
     path = Path(path)
     waveform = np.asarray(waveform)
     if waveform.ndim != 1 or not len(waveform):
-        raise AudioError(f"{_show(path)}: a waveform of shape {waveform.shape} was given, expected (samples,)")
+        raise AudioError(f"{one_line(path)}: a waveform of shape {waveform.shape} was given, expected (samples,)")
     if not np.isfinite(waveform).all():
-        raise AudioError(f"{_show(path)}: not written, the waveform holds NaN or infinite samples")
+        raise AudioError(f"{one_line(path)}: not written, the waveform holds NaN or infinite samples")
     if np.abs(waveform).max() > 1:
-        raise AudioError(f"{_show(path)}: not written, the waveform clips (peak {np.abs(waveform).max():.3f} of 1)")
+        raise AudioError(f"{one_line(path)}: not written, the waveform clips (peak {np.abs(waveform).max():.3f} of 1)")
     formats = {".wav": "WAV", ".flac": "FLAC"}
     if path.suffix.lower() not in formats:
-        raise AudioError(f"{_show(path)}: unknown suffix {path.suffix!r}, expected one of {', '.join(formats)}")
+        raise AudioError(f"{one_line(path)}: unknown suffix {path.suffix!r}, expected one of {', '.join(formats)}")
     try:
         with atomic_path(path) as temporary:
             soundfile.write(temporary, waveform, sample_rate, subtype="PCM_16", format=formats[path.suffix.lower()])
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{_show(path)}: cannot be written ({error.error_string})") from None
+        raise AudioError(f"{one_line(path)}: cannot be written ({error.error_string})") from None
     except OSError as error:
-        raise AudioError(f"{_show(path)}: cannot be written ({error.strerror})") from None
+        raise AudioError(f"{one_line(path)}: cannot be written ({error.strerror})") from None
 
 
 @contextmanager
@@ -184,7 +192,7 @@ def find_audio(folder: str | os.PathLike[str]) -> list[Path]:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise AudioError(f"{_show(root)}: no such folder")
+        raise AudioError(f"{one_line(root)}: no such folder")
     files = sorted(
         path
         for path in root.rglob("*")
@@ -193,7 +201,7 @@ def find_audio(folder: str | os.PathLike[str]) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
     if not files:
-        raise AudioError(f"{_show(root)}: holds no sound file ({', '.join(sorted(SUFFIXES))})")
+        raise AudioError(f"{one_line(root)}: holds no sound file ({', '.join(sorted(SUFFIXES))})")
     return files
 
 

@@ -374,3 +374,9 @@ def test_every_real_recording_set_is_read(data_folder):
         waveform = load_audio(find_audio(folder)[0], 16_000)
         assert waveform.any()
         assert np.abs(waveform).max() < 2
+
+
+def test_a_file_without_a_header_is_refused(tmp_path):
+    (tmp_path / "x.raw").write_bytes(b"1234")
+    with pytest.raises(AudioError, match=r"x\.raw: has no header that tells rate and width"):
+        read_native(tmp_path / "x.raw")

@@ -53,18 +53,22 @@ class Features:
 
 
 @cache
-def band_frequencies() -> np.ndarray:
-    """Centres of the bands, ``(N_BANDS,)`` in Hz, evenly spaced in mel (O'Shaughnessy, 1987)."""
+def _band_edges() -> np.ndarray:
+    """Edges of the bands' triangles, ``(N_BANDS + 2,)`` in Hz, evenly spaced in mel (O'Shaughnessy, 1987)."""
     low, high = (2595 * np.log10(1 + edge / 700) for edge in BAND_EDGES_HZ)
-    return 700 * (10 ** (np.linspace(low, high, N_BANDS + 2)[1:-1] / 2595) - 1)
+    return 700 * (10 ** (np.linspace(low, high, N_BANDS + 2) / 2595) - 1)
+
+
+def band_frequencies() -> np.ndarray:
+    """Centres of the bands, ``(N_BANDS,)`` in Hz."""
+    return _band_edges()[1:-1]
 
 
 @cache
 def _band_weights() -> np.ndarray:
     """Triangles that share a frame's power between bands, ``(N_FFT // 2 + 1, N_BANDS)``; each band averages."""
     bins = np.arange(N_FFT // 2 + 1) * SAMPLE_RATE / N_FFT
-    low, high = (2595 * np.log10(1 + edge / 700) for edge in BAND_EDGES_HZ)
-    edges = 700 * (10 ** (np.linspace(low, high, N_BANDS + 2) / 2595) - 1)
+    edges = _band_edges()
     rising = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
     weights = np.clip(np.minimum(rising, falling), 0, None)

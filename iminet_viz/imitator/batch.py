@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from iminet_viz import __version__
-from iminet_viz.audio import atomic_path, find_audio, read_native
+from iminet_viz.audio import atomic_path, find_audio, libsndfile_name, one_line, read_native
 from iminet_viz.errors import AudioError, ImitationError
 from iminet_viz.imitator import SAMPLE_RATE, Imitation, ImitatorConfig, analyse, imitate
 
@@ -133,7 +133,7 @@ def describe(path: Path) -> dict[str, Any]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(_name(path)) as file:
+        with soundfile.SoundFile(libsndfile_name(path)) as file:
             values = json.loads(file.comment)
     except (OSError, ValueError, soundfile.LibsndfileError):
         return {}
@@ -152,11 +152,11 @@ def read_beginning(path: Path, seconds: float = HEARD_S) -> tuple[np.ndarray, in
     """
     import soundfile
 
-    if path.suffix.lower() == ".raw":  # soundfile would ask for the rate, whatever the file holds
-        raise AudioError(
-            f"{_line(path)}: has no header that tells rate and width, expected WAV, FLAC, OGG, MP3 or AIFF"
-        )
-    with contextlib.suppress(OSError, soundfile.LibsndfileError), soundfile.SoundFile(_name(path)) as file:
+    # TypeError: of a file without a header
+    with (
+        contextlib.suppress(OSError, TypeError, soundfile.LibsndfileError),
+        soundfile.SoundFile(libsndfile_name(path)) as file,
+    ):
         left = int(seconds * file.samplerate)
         if file.frames > left:
             blocks = []
@@ -167,7 +167,7 @@ def read_beginning(path: Path, seconds: float = HEARD_S) -> tuple[np.ndarray, in
             if left == 0:  # otherwise the length was not known, or the file is broken
                 waveform = np.concatenate(blocks)
                 if not np.isfinite(waveform).all():
-                    raise AudioError(f"{_line(path)}: holds NaN or infinite samples")
+                    raise AudioError(f"{one_line(path)}: holds NaN or infinite samples")
                 return waveform, file.samplerate, True
     return (*read_native(path), False)  # which says what is wrong with a file
 
@@ -200,9 +200,9 @@ def _perform(task: Task, config: ImitatorConfig, finished: dict[Path, dict[str, 
     except _WriteError:
         raise
     except ImitationError as error:
-        reason = f"{_line(task.sound)}: {error}"
+        reason = f"{one_line(task.sound)}: {error}"
     except Exception as error:
-        error.add_note(f"while {_line(task.sound)} was imitated")
+        error.add_note(f"while {one_line(task.sound)} was imitated")
         raise
     return Outcome(task, there, len(there) - len(finished), shortened, reason)
 
@@ -242,7 +242,7 @@ def _write_sound(path: Path, waveform: np.ndarray, description: dict[str, Any]) 
 
     formats = {".wav": "WAV", ".flac": "FLAC"}
     if path.suffix not in formats:
-        raise _WriteError(f"{_line(path)}: unknown suffix {path.suffix!r}, expected one of {', '.join(formats)}")
+        raise _WriteError(f"{one_line(path)}: unknown suffix {path.suffix!r}, expected one of {', '.join(formats)}")
     encoded = io.BytesIO()
     with soundfile.SoundFile(encoded, "w", SAMPLE_RATE, 1, "PCM_16", format=formats[path.suffix]) as file:
         file.comment = json.dumps(description)
@@ -255,7 +255,7 @@ def _write(path: Path, content: bytes) -> None:
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise _WriteError(f"{_line(path)}: cannot be written ({error.strerror})") from None
+        raise _WriteError(f"{one_line(path)}: cannot be written ({error.strerror})") from None
 
 
 # --- processes ------------------------------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ def imitate_files(
             try:
                 seeds = _seeds(sound.path, seed, count)
             except OSError as error:
-                left_out.append((sound.path, f"{_line(sound.path)}: cannot be read ({error.strerror})"))
+                left_out.append((sound.path, f"{one_line(sound.path)}: cannot be read ({error.strerror})"))
                 step()
                 continue
             begun[sound.path] = Task(sound.path, tuple(out / sound.place / number for number in numbers), seeds)
@@ -447,10 +447,10 @@ def _find(sounds: Iterable[str | os.PathLike[str]], out: Path) -> tuple[list[_So
     empty: AudioError | None = None
     for given in map(Path, sounds):
         if not given.is_dir() and not given.is_file():  # a pipe would be waited for
-            raise ImitationError(f"{_line(given)}: no such file or folder")
+            raise ImitationError(f"{one_line(given)}: no such file or folder")
         root = given.resolve() if given.is_dir() else given.parent.resolve()
         if root.is_relative_to(out):
-            raise ImitationError(f"{_line(given)}: lies in the output folder {_line(out)}, choose another one")
+            raise ImitationError(f"{one_line(given)}: lies in the output folder {one_line(out)}, choose another one")
         if root not in names:
             name = root.name or "sounds"  # the root of the file system has none
             number = 1
@@ -470,23 +470,23 @@ def _find(sounds: Iterable[str | os.PathLike[str]], out: Path) -> tuple[list[_So
             try:
                 str(inner).encode()
             except UnicodeEncodeError:
-                left_out.append((path, f"{_line(path)}: its name is not UTF-8, a table cannot hold it"))
+                left_out.append((path, f"{one_line(path)}: its name is not UTF-8, a table cannot hold it"))
                 continue
             category = inner.parent.as_posix() if inner.parent != Path() else ""
             found[path] = _Sound(path, names[root] / inner, category)
     if not found and not left_out:
-        raise ImitationError(str(empty or f"no sound to imitate beside those in {_line(out)}"))
+        raise ImitationError(str(empty or f"no sound to imitate beside those in {one_line(out)}"))
     return list(found.values()), left_out
 
 
 def _prepare(out: Path, settings: dict[str, Any], targets: dict[Path, _Sound], force: bool) -> list[dict[str, str]]:
     """Make the folder ready, or refuse it; returns the rows of its table that are to be kept."""
     if out.exists() and not out.is_dir():
-        raise ImitationError(f"{_line(out)}: is a file, expected a folder")
+        raise ImitationError(f"{one_line(out)}: is a file, expected a folder")
     rows: list[dict[str, str]] = []
     if force:
         if (out / TABLE).exists() and not (out / SETTINGS).exists():
-            raise ImitationError(f"{_line(out / TABLE)}: was not made by this command, choose another output folder")
+            raise ImitationError(f"{one_line(out / TABLE)}: was not made by this command, choose another output folder")
         _require_hearable({sound.path for sound in targets.values()})  # before anything is removed
         with contextlib.suppress(ImitationError):
             rows = _read_table(out)
@@ -505,11 +505,11 @@ def _prepare(out: Path, settings: dict[str, Any], targets: dict[Path, _Sound], f
             other = out / row["recording"]
             if sound is not None and other.exists() and not other.samefile(sound.path):
                 raise ImitationError(
-                    f"{_line(out / row['imitation'])}: imitates {_line(other.resolve())}, not {_line(sound.path)}; "
-                    "choose another output folder, or --force"
+                    f"{one_line(out / row['imitation'])}: imitates {one_line(other.resolve())}, not "
+                    f"{one_line(sound.path)}; choose another output folder, or --force"
                 )
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise ImitationError(f"{_line(out)}: holds files but no {SETTINGS}; choose an empty folder, or --force")
+        raise ImitationError(f"{one_line(out)}: holds files but no {SETTINGS}; choose an empty folder, or --force")
     for folder in {path.parent for path in targets}:
         if folder.is_dir():
             for path in folder.iterdir():
@@ -526,7 +526,7 @@ def _require_hearable(sounds: set[Path]) -> None:
         try:
             analyse(*read_beginning(sound)[:2])
         except (AudioError, ImitationError) as error:
-            reasons.append(str(error) if isinstance(error, AudioError) else f"{_line(sound)}: {error}")
+            reasons.append(str(error) if isinstance(error, AudioError) else f"{one_line(sound)}: {error}")
         else:
             return
     raise ImitationError(f"none of {len(sounds)} sounds could be imitated, nothing was replaced ({reasons[0]})")
@@ -539,12 +539,14 @@ def _compare(out: Path, settings: dict[str, Any]) -> None:
     except (OSError, ValueError):
         stored = None
     if not isinstance(stored, dict):
-        raise ImitationError(f"{_line(out / SETTINGS)}: cannot be read, so nothing is added here; --force replaces all")
+        raise ImitationError(
+            f"{one_line(out / SETTINGS)}: cannot be read, so nothing is added here; --force replaces all"
+        )
     before, now = ({**values, **values.get("imitator", {})} for values in (stored, settings))
     other = [key for key in now if key != "imitator" and before.get(key) != now[key]]
     if other:
         changes = " and ".join(f"{key} {json.dumps(before.get(key))}, not {json.dumps(now[key])}" for key in other)
-        raise ImitationError(f"{_line(out)}: holds imitations made with {changes}; --force replaces them")
+        raise ImitationError(f"{one_line(out)}: holds imitations made with {changes}; --force replaces them")
 
 
 def _seeds(sound: Path, seed: int, count: int) -> tuple[int, ...]:
@@ -589,9 +591,9 @@ def _read_table(out: Path) -> list[dict[str, str]]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise ImitationError(f"{_line(path)}: not a table ({error}); --force replaces all") from None
+        raise ImitationError(f"{one_line(path)}: not a table ({error}); --force replaces all") from None
     if any(row.get(column) is None for row in rows for column in COLUMNS):
-        raise ImitationError(f"{_line(path)}: lacks columns or ends within a row; --force replaces all")
+        raise ImitationError(f"{one_line(path)}: lacks columns or ends within a row; --force replaces all")
     return rows
 
 
@@ -607,13 +609,3 @@ def _write_table(out: Path, rows: dict[str, dict[str, str]], old_rows: list[dict
     writer.writeheader()
     writer.writerows(everything[name] for name in sorted(everything))
     _write(out / TABLE, text.getvalue().encode())
-
-
-def _name(path: Path) -> bytes | Path:
-    """Name a file to libsndfile: as bytes, because a name need not be UTF-8; Windows wants the name as text."""
-    return os.fsencode(path) if os.name == "posix" else path
-
-
-def _line(path: Path) -> str:
-    """Write a path on one line, whatever characters it holds (an error is one line)."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
