@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from test_published import LAYOUTS, read_table, write_table
 
 from iminet_viz.datasets import DATASETS, Clip, Pair, Remote, check, esc10, speech_lid, telephone
 from iminet_viz.datasets._table import refuse
@@ -162,6 +163,57 @@ def test_a_table_cannot_point_outside_of_its_folder(tmp_path, name, file):
     with (root / "metadata.csv").open("a", newline="") as table:
         csv.writer(table).writerow([file if column == "file" else "x" for column in ROWS[name][0]])
     assert f"row {len(ROWS[name]) + 1} points outside of the data set ({file})" in refusal(name, root)
+
+
+@every_collection
+def test_the_file_of_a_row_that_cannot_be_read_is_not_called_unnamed(tmp_path, name):
+    root = write(tmp_path, ROWS[name])
+    for damage in (lambda line: line[:2], lambda line: [*line, "x"]):
+        with (write(root, ROWS[name]) / "metadata.csv").open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+        lines[1] = damage(lines[1])
+        with (root / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(lines)
+        reasons = [fault.reason for fault in check(DATASETS[name], root).faults]
+        assert sum("row 1 " in reason for reason in reasons) == 1
+        assert "no table names it" not in reasons
+
+
+@pytest.mark.parametrize("name", ["esc50", "urbansound8k", "pairs-table", "vocalsketch", "demo"])
+def test_the_file_of_a_refused_row_is_not_called_unnamed(tmp_path, name):
+    layout = LAYOUTS[name]
+    layout.make(tmp_path)
+    tables = {layout.table: {"filename", "slice_file_name", "recording"}}
+    if name in ("vocalsketch", "demo"):
+        tables |= {table: {"filename"} for table in ("sound_labels.csv", "sound_recordings.csv")}
+    for table, files in tables.items():
+        rows = read_table(tmp_path / table)
+        first = 1 + next((place for place, column in enumerate(rows[0]) if column in files), 0)
+        damages = [rows[3][:length] for length in range(first, len(rows[3]))] + [[*rows[3], "x"]]
+        # a cell that makes no sense, but for those that say which file it is
+        damages += [
+            [*rows[3][:place], nonsense, *rows[3][place + 1 :]]
+            for place, column in enumerate(rows[0])
+            for nonsense in ("", "nonsense", rows[1][place])
+            if column not in {*files, "imitation"} and (column, nonsense) != ("fold", rows[1][place])
+        ]
+        for damage in damages:
+            write_table(tmp_path / table, [*rows[:3], damage, *rows[4:]])
+            reasons = [fault.reason for fault in check(DATASETS[name], tmp_path).faults]
+            assert "no table names it" not in reasons, damage
+        write_table(tmp_path / table, rows)
+    if name in ("vocalsketch", "demo"):
+        (tmp_path / layout.table).unlink()
+        (fault,) = check(DATASETS[name], tmp_path).faults
+        assert "no such table" in fault.reason
+
+
+@every_collection
+def test_a_table_with_nul_bytes_is_refused(tmp_path, name):
+    table = write(tmp_path, ROWS[name]) / "metadata.csv"
+    table.write_bytes(table.read_bytes() + bytes(40))  # as after a power cut
+    assert "not a table (it holds a NUL)" in refusal(name, tmp_path)
+    assert check(DATASETS[name], tmp_path).faults[0].reason == "not a table (it holds a NUL)"
 
 
 def test_esc10_labels_lose_their_number(tmp_path):

@@ -1,10 +1,15 @@
 """Fetching and unpacking, against a server of our own: cuts, resumption, wrong checksums, hostile archives."""
 
 import dataclasses
+import errno
 import hashlib
 import http.server
 import io
+import json
+import os
+import random
 import re
+import shutil
 import socket
 import stat
 import tarfile
@@ -13,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from test_audio import small_disk
 from test_published import make_esc50, make_urbansound, make_voxforge
 
 from iminet_viz.datasets import (
@@ -439,6 +445,22 @@ def test_a_damaged_archive_is_named_and_writes_nothing(tmp_path):
     assert_refused(tmp_path / "gone.tgz", target, "no such archive")
 
 
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_damage_within_a_file_is_found_by_the_archive_s_checksum(tmp_path, kind):
+    data = random.Random(0).randbytes(200_000)  # which is stored as it is
+    with tarfile.open(tmp_path / "x.tar", f"w:{kind}") as archive:
+        info = tarfile.TarInfo("x/data.bin")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    whole = (tmp_path / "x.tar").read_bytes()
+    unpack(tmp_path / "x.tar", tmp_path / "whole")
+    assert (tmp_path / "whole" / "data.bin").read_bytes() == data
+    (tmp_path / "x.tar").write_bytes(whole[:100_000] + bytes(10) + whole[100_010:])
+    with pytest.raises(DatasetError, match=r"x\.tar: (the archive is damaged|is no zip or tar archive)"):
+        unpack(tmp_path / "x.tar", tmp_path / "damaged")
+    assert not (tmp_path / "damaged").exists()
+
+
 def test_a_single_folder_at_the_top_becomes_the_target(tmp_path):
     make_zip(tmp_path / "one.zip", [("top/a/x.txt", b"x"), ("top/y.txt", b"y")])
     make_zip(tmp_path / "two.zip", [("a/x.txt", b"x"), ("b/y.txt", b"y")])
@@ -470,6 +492,55 @@ def test_the_download_command(call, urban, tmp_path, monkeypatch):
     assert_whole(tmp_path / "urban")
     status, _, err = call("data", "download", "urbansound8k", tmp_path / "urban")
     assert status == 1 and "is there already and not empty" in err and "Traceback" not in err
+
+
+def test_a_full_disk_is_said_with_the_file_and_what_was_fetched_stays(call, server, urban, tmp_path, monkeypatch):
+    monkeypatch.setattr(urbansound8k, "SOURCE", urban)
+    size = len(server.data)
+    with small_disk(tmp_path / "disk", f"{size // 2}") as disk:
+        status, out, err = call("data", "download", "urbansound8k", disk / "urban")
+        part = disk / "urban.download" / "UrbanSound8K.tar.gz.part"
+        assert (status, out) == (1, "")
+        assert err.splitlines()[-1] == f"Error: {part}: cannot be written (No space left on device)"
+        assert 0 < part.stat().st_size < size
+        shutil.copytree(disk, tmp_path / "larger")
+    assert call("data", "download", "urbansound8k", tmp_path / "larger" / "urban")[0] == 0
+    assert server.ranges_asked()[0] == "" and server.ranges_asked()[-1].startswith("bytes=")
+    assert_whole(tmp_path / "larger" / "urban")
+
+
+def test_a_disk_that_is_full_when_unpacking_is_said_and_keeps_the_archive(call, urban, tmp_path, monkeypatch):
+    monkeypatch.setattr(urbansound8k, "SOURCE", urban)
+    copy = shutil.copyfileobj
+
+    def full(data, file, *size):
+        if "fold5" in file.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        copy(data, file, *size)
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    words = "/audio/fold5/104-4-0-0.wav: cannot be written (No space left on device)"
+    status, out, err = call("data", "download", "urbansound8k", tmp_path / "urban")
+    assert (status, out) == (1, "")
+    assert err.splitlines()[-1] == f"Error: {tmp_path / 'urban' / 'UrbanSound8K'}{words}"
+    archive = tmp_path / "urban.download" / "UrbanSound8K.tar.gz"
+    status, _, err = call("data", "unpack", archive, "--out", tmp_path / "out")
+    assert status == 1 and err.splitlines()[-1].endswith(words)
+    assert not (tmp_path / "urban").exists() and not list((tmp_path / "out").iterdir())
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    fetch(dataclasses.replace(urban, url="http://127.0.0.1:1/nobody"), tmp_path / "urban")  # nothing is fetched again
+    assert_whole(tmp_path / "urban")
+
+
+def test_the_list_says_which_archive_has_no_checksum(call):
+    rows = {row["name"]: row for row in json.loads(call("data", "list", "--json")[1])}
+    for name in ("esc50", "esc10"):
+        assert rows[name]["checksums"] == {esc50.SOURCE.file_name: None, **esc50.SOURCE.contents}
+    assert rows["urbansound8k"]["checksums"] == {"UrbanSound8K.tar.gz": urbansound8k.SOURCE.checksum}
+    assert rows["vocalsketch"]["checksums"] == {}
+    text = call("data", "list")[1]
+    assert text.count(f"checksum of {esc50.SOURCE.file_name}: none is published") == 2
+    assert "checksum of UrbanSound8K.tar.gz: md5:" in text
 
 
 def test_the_download_command_says_what_to_do_by_hand(call, tmp_path):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from iminet_viz.audio import read_native
+from iminet_viz.audio import libsndfile_name, one_line, read_native
 from iminet_viz.datasets._table import Clip, Pair, Survey, find_sounds, real_path
 from iminet_viz.errors import AudioError
 
@@ -160,7 +160,7 @@ def _measure_all(
 def _measure(path: Path, rates: tuple[int, int]) -> _Sound:
     import soundfile
 
-    name = os.fsencode(path) if os.name == "posix" else path
+    name = libsndfile_name(path)
     try:
         waveform, rate = read_native(path)
         channels = soundfile.info(name).channels
@@ -185,5 +185,4 @@ def _measure(path: Path, rates: tuple[int, int]) -> _Sound:
 
 def _show(path: Path, root: Path) -> str:
     """A path below the folder, on one line whatever characters it holds."""
-    short = path.relative_to(root) if path != root and path.is_relative_to(root) else path
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(short))
+    return one_line(path.relative_to(root) if path != root and path.is_relative_to(root) else path)

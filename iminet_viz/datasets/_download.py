@@ -7,7 +7,7 @@ after a cut, which 6 GB do not forgive, so the fetching itself is :class:`_Resum
 from __future__ import annotations
 
 import dataclasses
-import gzip
+import errno
 import hashlib
 import http.client
 import lzma
@@ -28,6 +28,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import IO, Any
 
+from iminet_viz.audio import one_line
 from iminet_viz.errors import DatasetError
 
 Progress = Callable[[str, int, int], None]
@@ -65,7 +66,7 @@ def download(
 
     Raises:
         DatasetError: the data set must be fetched by hand, ``root`` is not empty, the server refuses or falls silent,
-            a checksum is wrong, or the archive is damaged or unsafe.
+            a checksum is wrong, the archive is damaged or unsafe, or the disk is full (what was fetched stays).
     """
     source = dataset.SOURCE if remote is None else remote
     if isinstance(source, str):
@@ -76,6 +77,8 @@ def download(
     archive = _fetch(source, folder, progress, attempts, wait_s)
     try:
         unpack(archive, root, source.contents)
+    except _FullError:
+        raise  # the next attempt needs the archive
     except DatasetError:
         archive.unlink()  # what is damaged or wrong is of no use to the next attempt
         raise
@@ -94,7 +97,7 @@ def unpack(archive: Path, target: Path, contents: dict[str, str] | None = None) 
 
     Raises:
         DatasetError: ``target`` is not empty, the archive is damaged or none, a member is a link or device or would
-            leave the folder, or a checksum is wrong.
+            leave the folder, a checksum is wrong, or the disk is full.
     """
     if not archive.is_file():
         raise DatasetError(f"{archive}: no such archive")
@@ -105,7 +108,8 @@ def unpack(archive: Path, target: Path, contents: dict[str, str] | None = None) 
         top.mkdir()
         with _damage_named(archive):
             for member, data in _members(archive):
-                _write(archive, top, member, data)
+                with _full_disk_named(target / member):
+                    _write(archive, top, member, data)
         inside = list(top.iterdir())
         if not inside:
             raise DatasetError(f"{archive}: the archive is empty")
@@ -190,7 +194,8 @@ class _Resumable:
     def _attempt(self, url: str) -> str:
         """Fetch the rest; empty if the file is whole, else why it is not."""
         try:
-            return self._get(url)
+            with _full_disk_named(self.part):
+                return self._get(url)
         except urllib.error.HTTPError as error:
             with error:  # it holds the connection
                 return self._refused(url, error)
@@ -262,6 +267,21 @@ def _span(headers: Any) -> tuple[int, int]:
     return int(span[1] or -1), 0 if span[2] == "*" else int(span[2])
 
 
+class _FullError(DatasetError):
+    """Nothing more can be written: unlike a damaged archive, what was fetched is of use."""
+
+
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Say which file could not be written: what the system raises then does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        raise _FullError(f"{one_line(path)}: cannot be written ({error.strerror})") from None
+
+
 @contextmanager
 def _damage_named(archive: Path) -> Iterator[None]:
     """Turn what reading a damaged archive raises, in many words, into one error."""
@@ -270,9 +290,11 @@ def _damage_named(archive: Path) -> Iterator[None]:
     except tarfile.ReadError:  # which lists all the formats that it is not
         raise DatasetError(f"{archive}: is no zip or tar archive, or a damaged one") from None
     except (
-        *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError),
+        *(tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, zlib.error, lzma.LZMAError),
         NotImplementedError,  # a compression that zipfile does not know
     ) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not what gzip and bz2 say of damage
+            raise
         raise DatasetError(f"{archive}: the archive is damaged ({error})") from None
 
 
@@ -307,6 +329,9 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 raise DatasetError(
                     f"{archive}: {member.name} is a link or device, which is not unpacked; nothing was written"
                 )
+        assert file.fileobj is not None
+        while file.fileobj.read(1 << 20):  # to the end, where the checksum of a compressed archive stands
+            pass
 
 
 def _write(archive: Path, folder: Path, member: str, data: IO[bytes]) -> None:

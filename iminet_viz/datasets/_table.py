@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -55,7 +56,7 @@ class Survey(Generic[Item]):
 
     items: list[Item] = dataclasses.field(default_factory=list)
     files: dict[Path, str] = dataclasses.field(default_factory=dict)  # what must be there, and its label or subset
-    spare: set[Path] = dataclasses.field(default_factory=set)  # what tables name and ``load`` does not use
+    spare: set[Path] = dataclasses.field(default_factory=set)  # what tables name, and ``load`` need not use
     doubts: list[tuple[Path, str]] = dataclasses.field(default_factory=list)  # a check names them, ``load`` goes on
     notes: list[str] = dataclasses.field(default_factory=list)  # what was left out by rule, and how much
 
@@ -81,7 +82,12 @@ def require_files(survey: Survey[Item], root: Path, table: Path) -> None:
 
 
 def read_rows(
-    path: Path, columns: tuple[str, ...], complain: Complain, key: str | None, doubt: Complain | None = None
+    path: Path,
+    columns: tuple[str, ...],
+    complain: Complain,
+    key: str | None,
+    refused: Callable[[dict[str, str]], object],
+    doubt: Complain | None = None,
 ) -> list[Row]:
     """Read a table with its header, UTF-8 with or without a byte order mark.
 
@@ -91,6 +97,7 @@ def read_rows(
         complain: told of a missing table or column, of text that is not UTF-8, a table without rows, a row that ends
             early or goes on beyond the columns, and a key that is empty or repeated.
         key: the column that tells rows apart; None where rows may repeat.
+        refused: told the columns of each row with a fault, empty where there is nothing: a file may be named there.
         doubt: told of a repeated key instead of ``complain``; the row is kept.
 
     Returns:
@@ -101,9 +108,12 @@ def read_rows(
         return []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = reader.fieldnames or ()
-            cells = list(reader)
+            text = file.read()
+        if "\0" in text:  # of a disk that lost what it had; a path cannot hold it
+            raise csv.Error("it holds a NUL")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        header = reader.fieldnames or ()
+        cells = list(reader)
     except (csv.Error, UnicodeDecodeError) as error:
         complain(path, f"not a table ({error})")
         return []
@@ -115,32 +125,45 @@ def read_rows(
     rows: list[Row] = []
     seen: dict[str, int] = {}
     for number, row in enumerate(cells, start=1):
+        fault = ""
         if short := [column for column in columns if row[column] is None]:
-            complain(path, f"row {number} ends before the column {short[0]}")
+            fault = f"ends before the column {short[0]}"
         elif None in row:  # where csv puts the rest; a comma without quotes has moved the cells behind it
-            complain(path, f"row {number} has {len(header) + len(row[None])} cells, the table {len(header)} columns")
+            fault = f"has {len(header) + len(row[None])} cells, the table {len(header)} columns"
         elif key is not None and not row[key]:
-            complain(path, f"row {number} has an empty {key}")
-        elif key is not None and row[key] in seen:
-            (doubt or complain)(path, f"row {number} repeats the {key} {row[key]!r} of row {seen[row[key]]}")
+            fault = f"has an empty {key}"
+        elif key is not None and (first := seen.setdefault(row[key], number)) != number:
+            fault = f"repeats the {key} {row[key]!r} of row {first}"
             if doubt is not None:
-                rows.append((number, row))
+                doubt(path, f"row {number} {fault}")
+                fault = ""
+        if fault:
+            complain(path, f"row {number} {fault}")
+            refused({column: row[column] or "" for column in columns})
         else:
-            if key is not None:
-                seen[row[key]] = number
             rows.append((number, row))
     return rows
 
 
 def read_metadata(
-    root: Path, columns: tuple[str, ...], complain: Complain, doubts: list[tuple[Path, str]]
+    root: Path,
+    columns: tuple[str, ...],
+    complain: Complain,
+    doubts: list[tuple[Path, str]],
+    spare: set[Path] | None = None,
 ) -> list[dict[str, str]]:
     """Read ``metadata.csv``, whose column ``file`` holds paths below ``root``; what is not below it is a fault.
 
-    A file that is named twice is a doubt: six rows of ``speech-lid`` are, and models were trained on them.
+    A file that is named twice is a doubt: six rows of ``speech-lid`` are, and models were trained on them. The files of
+    rows with a fault are added to ``spare``.
     """
     table = root / "metadata.csv"
-    rows = read_rows(table, columns, complain, "file", lambda path, reason: doubts.append((path, reason)))
+    spare = set() if spare is None else spare
+    rows = read_rows(
+        *(table, columns, complain, "file"),
+        refused=lambda cells: spare.add(root / cells["file"]),
+        doubt=lambda path, reason: doubts.append((path, reason)),
+    )
     return [row[1] for row in rows if is_below(table, row, "file", complain)]
 
 

@@ -21,10 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from iminet_viz import __version__
-from iminet_viz.audio import atomic_path
+from iminet_viz.audio import atomic_path, save_audio
 from iminet_viz.datasets import vocalsketch
 from iminet_viz.datasets._table import Complain, Pair, Survey, refuse, require_files
 from iminet_viz.errors import DatasetError
@@ -124,9 +122,9 @@ def make_corpus(
         concepts: only these sounds (default: all).
 
     Raises:
-        DatasetError: the folder holds something else, or a corpus of another seed or version, or a sound or a table
-            cannot be written; what is finished stays.
-        ImitationError: the same of an imitation.
+        DatasetError: the folder holds something else, or a corpus of another seed or version, or a table cannot be
+            written; what is finished stays.
+        AudioError, ImitationError: the same of a sound, of an imitation.
     """
     from iminet_viz.datasets._demo.concepts import CONCEPTS, synthesise
     from iminet_viz.datasets._demo.signals import RATE
@@ -146,7 +144,7 @@ def make_corpus(
         for concept in chosen:
             path = folder / SOUNDS / concept.filename
             if not path.is_file():
-                _write_sound(path, synthesise(concept, seed), RATE)
+                save_audio(path, synthesise(concept, seed), RATE)
                 made["sounds"] += 1
             by_path[path] = concept
             rows = _imitation_rows(concept, seed, count)
@@ -272,18 +270,9 @@ def _write_tables(folder: Path, concepts: tuple[Concept, ...], settings: dict[st
         _write(folder / name, table.getvalue())
 
 
-def _write_sound(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
-    """Write 16-bit FLAC, encoded in memory: libsndfile says "System error" of a full disk."""
-    import soundfile
-
-    encoded = io.BytesIO()
-    soundfile.write(encoded, waveform, sample_rate, subtype="PCM_16", format="FLAC")
-    _write(path, encoded.getvalue())
-
-
-def _write(path: Path, content: str | bytes) -> None:
+def _write(path: Path, content: str) -> None:
     try:
         with atomic_path(path) as temporary:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.write_bytes(content.encode())
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error.strerror}); what is finished stays") from None

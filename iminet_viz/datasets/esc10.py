@@ -49,7 +49,7 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
         return _survey_published(root, complain)
     found = Survey[Clip]()
     table = root / "metadata.csv"
-    for row in read_metadata(root, ("file", "label", "fold"), complain, found.doubts):
+    for row in read_metadata(root, ("file", "label", "fold"), complain, found.doubts, found.spare):
         path = root / row["file"]
         label = row["label"].split("_-_")[-1]  # "001_-_Dog_bark"
         if row["fold"] not in {"1", "2", "3", "4", "5"}:

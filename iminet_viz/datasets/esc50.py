@@ -64,13 +64,15 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
     """Read ``meta/esc50.csv``."""
     found = Survey[Clip]()
     table = root / TABLE
-    for row in read_rows(table, ("filename", "fold", "target", "category", "esc10"), complain, "filename"):
+
+    def spare(cells: dict[str, str]) -> None:
+        found.spare.add(sound_file(root / "audio" / cells["filename"]))
+
+    for row in read_rows(table, ("filename", "fold", "target", "category", "esc10"), complain, "filename", spare):
         if not is_below(table, row, "filename", complain):
             continue
         name, fold, target = row[1]["filename"], row[1]["fold"], row[1]["target"]
         category = row[1]["category"]
-        path = sound_file(root / "audio" / name)
-        found.spare.add(path)
         named = _NAME.fullmatch(name)
         if fold not in {"1", "2", "3", "4", "5"}:
             complain(table, f"{name} has fold {fold!r}, expected 1 to 5")
@@ -83,7 +85,9 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
         elif named and named[2] != target:
             complain(table, f"{name} has target {target}, its name says {named[2]}")
         elif is_true(table, row, "esc10", complain) is not None:
-            found.spare.remove(path)
+            path = sound_file(root / "audio" / name)
             found.files[path] = category
             found.items.append(Clip(path, category, collection=fold, fold=int(fold)))
+            continue
+        spare(row[1])
     return found

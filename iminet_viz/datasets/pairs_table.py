@@ -16,6 +16,7 @@ LICENCE = "that of your own recordings"
 CITATION = "none: a layout for your own recordings"
 SOURCE = "it is a layout for your own recordings: a table with the columns imitation and recording"
 RATES = (8_000, 192_000)
+COLUMNS = ("imitation", "recording")
 
 
 def load(root: Path) -> list[Pair]:
@@ -40,13 +41,16 @@ def survey(root: Path, complain: Complain) -> Survey[Pair]:
     rows = []
     first: dict[Path, tuple[int, str, str]] = {}
     pairs: dict[tuple[Path, Path], int] = {}
-    for number, row in read_rows(table, ("imitation", "recording"), complain, None):
-        if empty := [column for column in ("imitation", "recording") if not row[column]]:
+
+    def spare(row: dict[str, str]) -> None:  # a refused row names its files all the same
+        found.spare.update(_locate(table, row[column]) for column in COLUMNS if row[column])
+
+    for number, row in read_rows(table, COLUMNS, complain, None, spare):
+        spare(row)
+        if empty := [column for column in COLUMNS if not row[column]]:
             complain(table, f"row {number} has an empty {empty[0]}")
-            found.spare |= {_locate(table, row[column]) for column in ("imitation", "recording") if row[column]}
             continue
-        imitation, recording = (_locate(table, row[column]) for column in ("imitation", "recording"))
-        found.spare |= {imitation, recording}  # named, even if the row is refused
+        imitation, recording = (_locate(table, row[column]) for column in COLUMNS)
         about = row.get("category") or "", row.get("speaker") or ""
         said = first.setdefault(imitation, (number, *about))
         if (imitation, recording) in pairs:
@@ -63,7 +67,6 @@ def survey(root: Path, complain: Complain) -> Survey[Pair]:
         chain = chains[recording]
         found.files[imitation] = found.files[recording] = category
         found.items.append(Pair(imitation, recording, chain, f"{chain}/{imitation}", category, speaker))
-    found.spare -= set(found.files)
     several = len(rows) - len({imitation for imitation, *_ in rows})
     if several:
         found.notes.append(f"{several} pairs name a further right answer for an imitation")

@@ -35,7 +35,7 @@ def load(root: Path) -> list[Clip]:
 def survey(root: Path, complain: Complain) -> Survey[Clip]:
     """Read ``metadata.csv``."""
     found = Survey[Clip]()
-    for row in read_metadata(root, ("file", "label", "speaker"), complain, found.doubts):
+    for row in read_metadata(root, ("file", "label", "speaker"), complain, found.doubts, found.spare):
         path = root / row["file"]
         if row["label"] not in LANGUAGES:
             complain(

@@ -33,7 +33,7 @@ def survey(root: Path, complain: Complain) -> Survey[Pair]:
     """Read ``metadata.csv`` and follow each imitation back to the first sound."""
     columns = ("file", "label", "message_id", "generation", "flagged_bad_by_authors", "parent_file")
     found = Survey[Pair]()
-    rows = read_metadata(root, columns, complain, found.doubts)
+    rows = read_metadata(root, columns, complain, found.doubts, found.spare)
     by_file = {row["file"]: row for row in rows}
     found.files = {root / row["file"]: row["label"] for row in rows}
     flagged = 0

@@ -45,7 +45,13 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
     """Read ``metadata/UrbanSound8K.csv``; a name that says another recording or class than its row is a doubt."""
     found = Survey[Clip]()
     table = root / TABLE
-    for row in read_rows(table, ("slice_file_name", "fsID", "fold", "classID", "class"), complain, "slice_file_name"):
+
+    def spare(cells: dict[str, str]) -> None:  # a refused row names its file all the same, in whatever fold it lies
+        folds = (root / "audio" / f"fold{number}" for number in range(1, N_FOLDS + 1))
+        found.spare.update(sound_file(fold / cells["slice_file_name"]) for fold in folds)
+
+    columns = ("slice_file_name", "fsID", "fold", "classID", "class")
+    for row in read_rows(table, columns, complain, "slice_file_name", spare):
         if not is_below(table, row, "slice_file_name", complain):
             continue
         name, fold, label = row[1]["slice_file_name"], row[1]["fold"], row[1]["class"]
@@ -63,7 +69,5 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
             found.files[path] = label
             found.items.append(Clip(path, label, collection=fold, fold=int(fold)))
             continue
-        # the row is refused; the table names its file all the same, in whatever fold it lies
-        found.spare |= {sound_file(root / "audio" / f"fold{number}" / name) for number in range(1, N_FOLDS + 1)}
-    found.spare -= set(found.files)
+        spare(row[1])
     return found

@@ -18,6 +18,7 @@ from iminet_viz.datasets._table import (
     Pair,
     Row,
     Survey,
+    find_sounds,
     is_below,
     is_true,
     read_rows,
@@ -80,7 +81,7 @@ def survey(
         if unknown := [value for value in values if value not in legal]:
             raise DatasetError(f"unknown {name} {unknown[0]!r} of {NAME}, expected some of {', '.join(legal)}")
     found = Survey[Pair]()
-    recordings = _read_recordings(root, complain)
+    recordings = _read_recordings(root, complain, found)
     by_label = {row["sound_label_id"]: row for row in recordings.values()}
     paths = {name: _recording_file(root, row) for name, row in recordings.items()}
     for name, row in recordings.items():
@@ -93,16 +94,24 @@ def survey(
     columns: tuple[str, ...] = ("id", "filename", "stimulus_type", "included", "draft", "training", "participant_id")
     columns += ("sound_label_id", "sound_recording", "sound_recording_id", "audio_concept_subset")
     folder = _folder(root, "vocal_imitations/included", "included_vocal_imitations")
+    excluded = _folder(root, "vocal_imitations/excluded", "excluded_vocal_imitations")
     left_out: Counter[str] = Counter()
     names: dict[str, int] = {}
-    for number, row in read_rows(table, columns, complain, "id"):
+
+    def spare(row: dict[str, str]) -> None:  # also of a row that is refused
+        found.spare.update(sound_file(place / row["filename"]) for place in (folder, excluded))
+
+    rows = read_rows(table, columns, complain, "id", spare)
+    if not rows:  # else every imitation would be one too many
+        found.spare |= set(find_sounds(root)[0])
+    for number, row in rows:
         if not is_below(table, (number, row), "filename", complain):
             continue
         if (other := names.setdefault(row["filename"], number)) != number:
             complain(table, f"row {number} repeats the filename {row['filename']!r} of row {other}")
             continue
         path = sound_file(folder / row["filename"])
-        found.spare.add(path)
+        spare(row)
         reason = _reason_to_leave_out(table, (number, row), subsets, stimuli, complain)
         if reason is None:
             sound = _target(table, (number, row), recordings, by_label, complain)
@@ -111,7 +120,6 @@ def survey(
                 subset = sound["audio_concept_subset"]
                 if not row["participant_id"].strip():
                     found.doubts.append((table, f"row {number} has an empty participant_id: its maker is not known"))
-                found.spare.discard(path)
                 found.files[path] = subset
                 found.items.append(
                     Pair(
@@ -128,22 +136,28 @@ def survey(
     if names and not found.items:
         complain(table, f"no row is an included imitation of {' or '.join(stimuli)} in {', '.join(subsets)}")
     found.notes += [f"{count} imitations left out: {reason}" for reason, count in sorted(left_out.items())]
-    _note_other_files(root, found, names, set(paths.values()))
+    _note_other_files(root, found, set(paths.values()))
     return found
 
 
-def _read_recordings(root: Path, complain: Complain) -> dict[str, dict[str, str]]:
+def _read_recordings(root: Path, complain: Complain, found: Survey[Pair]) -> dict[str, dict[str, str]]:
     """``sound_recordings.csv`` by file name, its labels checked against ``sound_labels.csv``."""
     labels_table = root / "sound_labels.csv"
     labels = {}
-    for number, row in read_rows(labels_table, ("id", "label", "audio_concept_subset"), complain, "id"):
+    columns: tuple[str, ...] = ("id", "label", "audio_concept_subset")
+    for number, row in read_rows(labels_table, columns, complain, "id", refused=lambda _: None):  # names no file
         labels[row["id"]] = row
         if _subset(row) not in SUBSETS:
             complain(labels_table, f"row {number} has the unknown audio_concept_subset {row['audio_concept_subset']!r}")
     table = root / "sound_recordings.csv"
     columns = ("id", "filename", "sound_label", "sound_label_id", "audio_concept_subset")
     recordings: dict[str, dict[str, str]] = {}
-    for number, row in read_rows(table, columns, complain, "id"):
+
+    def spare(row: dict[str, str]) -> None:  # a refused row names its file all the same, in whatever folder it lies
+        places = (root / "sound_recordings" / subset for subset in ("", *SUBSETS))
+        found.spare.update(sound_file(place / row["filename"]) for place in places)
+
+    for number, row in read_rows(table, columns, complain, "id", spare):
         label = labels.get(row["sound_label_id"])
         if not is_below(table, (number, row), "filename", complain):
             continue
@@ -163,6 +177,8 @@ def _read_recordings(root: Path, complain: Complain) -> dict[str, dict[str, str]
             )
         else:
             recordings[row["filename"]] = {**row, "audio_concept_subset": _subset(row)}
+            continue
+        spare(row)
     return recordings
 
 
@@ -242,10 +258,8 @@ def _recording_file(root: Path, row: dict[str, str]) -> Path:
     return sorted_path if sorted_path.is_file() and not path.is_file() else path
 
 
-def _note_other_files(root: Path, found: Survey[Pair], names: dict[str, int], recordings: set[Path]) -> None:
-    """Account for excluded imitations, the second set, and everyday sounds that are not there."""
-    excluded = _folder(root, "vocal_imitations/excluded", "excluded_vocal_imitations")
-    found.spare |= {sound_file(excluded / name) for name in names}
+def _note_other_files(root: Path, found: Survey[Pair], recordings: set[Path]) -> None:
+    """Account for the second set, and everyday sounds that are not there."""
     second = [path for path in root.glob("vocal_imitations_set2/*/*") if path.is_file()]
     if second:
         found.spare |= set(second)

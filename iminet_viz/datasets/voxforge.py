@@ -7,11 +7,10 @@ unpacked with ``iminet-viz data unpack``. Only clips at 16 kHz are taken: the re
 from __future__ import annotations
 
 import logging
-import os
 import re
 from pathlib import Path
 
-from iminet_viz.audio import SUFFIXES
+from iminet_viz.audio import SUFFIXES, libsndfile_name
 from iminet_viz.datasets._table import Clip, Complain, Survey, find_sounds, refuse
 from iminet_viz.datasets.speech_lid import LANGUAGES
 from iminet_viz.errors import DatasetError
@@ -185,7 +184,7 @@ def _rate(path: Path) -> int:
     import soundfile
 
     try:
-        return int(soundfile.info(os.fsencode(path) if os.name == "posix" else path).samplerate)
+        return int(soundfile.info(libsndfile_name(path)).samplerate)
     except (soundfile.LibsndfileError, OSError):
         raise DatasetError(
             f"{path}: its header cannot be read; iminet-viz data check names every broken file"
