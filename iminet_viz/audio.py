@@ -6,6 +6,7 @@ silently returns what is left of a truncated WAV, AIFF or OGG file.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import tempfile
@@ -139,8 +140,14 @@ def _is_unknown(length: int) -> bool:
     return length >= 0xFFFFFFF0 or length in (0x7FFFFFFF, 0x80000000) or 0x7FFFEF00 < length <= 0x7FFFF000
 
 
-def save_audio(path: str | os.PathLike[str], waveform: np.ndarray, sample_rate: int) -> None:
+def save_audio(path: str | os.PathLike[str], waveform: np.ndarray, sample_rate: int, comment: str = "") -> None:
     """Write ``(samples,)`` float in [-1, 1] as 16-bit WAV or FLAC, by the suffix; the file appears whole or not at all.
+
+    Args:
+        path: of the file; folders are made.
+        waveform: ``(samples,)``.
+        sample_rate: in Hz.
+        comment: kept in the file.
 
     Raises:
         AudioError: samples are not finite or beyond full scale, or the file cannot be written.
@@ -158,9 +165,15 @@ def save_audio(path: str | os.PathLike[str], waveform: np.ndarray, sample_rate: 
     formats = {".wav": "WAV", ".flac": "FLAC"}
     if path.suffix.lower() not in formats:
         raise AudioError(f"{one_line(path)}: unknown suffix {path.suffix!r}, expected one of {', '.join(formats)}")
+    encoded = io.BytesIO()  # in memory, because libsndfile does not say that a disk is full ("System error")
+    container = formats[path.suffix.lower()]
     try:
+        with soundfile.SoundFile(encoded, "w", sample_rate, 1, "PCM_16", format=container) as file:
+            if comment:
+                file.comment = comment
+            file.write(waveform)
         with atomic_path(path) as temporary:
-            soundfile.write(temporary, waveform, sample_rate, subtype="PCM_16", format=formats[path.suffix.lower()])
+            temporary.write_bytes(encoded.getvalue())
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{one_line(path)}: cannot be written ({error.error_string})") from None
     except OSError as error:

@@ -258,8 +258,8 @@ def imitate(
 ) -> None:
     """Make synthetic vocal imitations of SOUNDS, folders and files, and the table OUT/pairs.csv.
 
-    The same seed gives the same files. A sound that cannot be imitated is left out with its reason; of long ones the
-    first minute is heard.
+    The same seed gives the same files. A sound that cannot be imitated is left out with its reason; of long ones a
+    minute is heard, from where the sound begins.
     """
     from iminet_viz.errors import ImitationError
     from iminet_viz.imitator import STRATEGIES, ImitatorConfig
@@ -276,7 +276,7 @@ def imitate(
     for _, reason in done.left_out:
         click.echo(f"left out: {reason}", err=True)
     if done.shortened:
-        long = f"longer than {HEARD_S:.0f} s: only their beginning was heard"
+        long = f"longer than {HEARD_S:.0f} s: only so much was heard, from where their sound begins"
         click.echo(f"{len(done.shortened)} of {done.sounds} sounds are {long}", err=True)
     if not done.imitations:
         raise ImitationError(f"none of {done.sounds} sounds could be imitated")
@@ -504,6 +504,9 @@ def data_list(as_json: bool) -> None:
     for name, module in DATASETS.items():
         by_command = isinstance(module.SOURCE, Remote)
         source = module.SOURCE.url if by_command else module.SOURCE
+        checksums = {}
+        if by_command:
+            checksums = {module.SOURCE.file_name: module.SOURCE.checksum or None, **module.SOURCE.contents}
         rows.append(
             {
                 "name": name,
@@ -512,6 +515,7 @@ def data_list(as_json: bool) -> None:
                 "citation": module.CITATION,
                 "download": by_command,
                 "source": source,
+                "checksums": checksums,
             }
         )
     if as_json:
@@ -522,6 +526,8 @@ def data_list(as_json: bool) -> None:
         click.echo(f"    licence: {row['licence']}")
         click.echo(f"    cite: {row['citation']}")
         click.echo(f"    {'download' if row['download'] else 'by hand'}: {row['source']}")
+        for file, checksum in row["checksums"].items():
+            click.echo(f"    checksum of {file}: {checksum or 'none is published'}")
 
 
 @data.command("check")

@@ -1,8 +1,12 @@
 """Every format gives the signal that was written; every bad file gives one sentence with its name and the reason."""
 
+import contextlib
 import os
+import shutil
 import struct
+import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +41,19 @@ LOSSLESS = [
     ("AIFF", "FLOAT", ".aif", 1e-7),
 ]
 LOSSY = [("OGG", "VORBIS", ".ogg"), ("OGG", "OPUS", ".ogg"), ("MP3", "MPEG_LAYER_III", ".mp3")]
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of that size at a new folder, or skip the test."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine does not let us mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def tone(rate: int, duration_s: float = 0.3, channels: int = 1) -> np.ndarray:
@@ -270,7 +287,6 @@ def test_what_cannot_be_saved_is_refused_and_leaves_nothing(tmp_path, name, wave
     ("error", "shown"),
     [
         (OSError(28, "No space left on device"), AudioError),
-        (soundfile.LibsndfileError(2, "x"), AudioError),
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
@@ -279,12 +295,14 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_nothing_else(tmp_path, monk
     save_audio(path, tone(16_000)[:, 0], 16_000)
     before = path.read_bytes()
 
-    def fail(file: Path, *args: object, **kwargs: object) -> None:
-        file.write_bytes(b"half")
+    write = Path.write_bytes
+
+    def fail(file: Path, content: bytes) -> None:
+        write(file, content[:20])
         raise error
 
-    monkeypatch.setattr(soundfile, "write", fail)
-    with pytest.raises(shown):
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(shown, match=f"{path}: .*No space left on device" if shown is AudioError else None):
         save_audio(path, np.zeros(9), 16_000)
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == before
@@ -303,6 +321,27 @@ def test_a_place_that_cannot_be_written_is_an_audio_error(tmp_path, monkeypatch)
     monkeypatch.setattr(tempfile, "mkstemp", full)
     with pytest.raises(AudioError, match="Read-only"):
         save_audio(tmp_path / "a.wav", np.zeros(9), 16_000)
+
+
+def test_what_libsndfile_cannot_encode_is_an_audio_error(tmp_path):
+    with pytest.raises(AudioError, match="cannot be written"):
+        save_audio(tmp_path / "a.flac", np.zeros(9), 1_000_000)  # the most that FLAC can say is 655,350 Hz
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_a_really_full_disk(tmp_path, suffix):
+    with small_disk(tmp_path / "disk", "32k") as disk:
+        with pytest.raises(AudioError, match=rf"a{suffix}: cannot be written \(No space left on device\)"):
+            save_audio(disk / f"a{suffix}", noise(), 16_000)
+        assert not list(disk.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_a_comment_is_kept(tmp_path, suffix):
+    save_audio(tmp_path / f"a{suffix}", np.zeros(9), 16_000, "ä said")
+    with soundfile.SoundFile(tmp_path / f"a{suffix}") as file:
+        assert file.comment == "ä said"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
