@@ -16,7 +16,7 @@ import numpy as np
 
 from iminet_viz.audio import load_audio, read_native
 from iminet_viz.errors import IminetVizError
-from iminet_viz.imitator import SAMPLE_RATE, STRATEGIES, ImitatorConfig, imitate
+from iminet_viz.imitator import SAMPLE_RATE, STRATEGIES, ImitatorConfig, analyse, imitate
 
 TICKS_HZ = (125, 500, 2_000, 8_000)
 
@@ -73,9 +73,9 @@ def draw(sounds: list[Path], data: str | None, root: Path | None, rows: int, rea
     axes = figure.subplots(len(made_by_people), len(columns), squeeze=False)
     ticks = np.searchsorted(librosa.mel_frequencies(64, fmin=50, fmax=8_000), TICKS_HZ)
     for row, (sound, people) in enumerate(made_by_people.items()):
-        native, rate = read_native(sound)
+        heard = analyse(*read_native(sound))
         voices = [
-            imitate(native, rate, (seed, row, number), ImitatorConfig(strategies=(name,))).waveform
+            imitate(heard, (seed, row, number), ImitatorConfig(strategies=(name,))).waveform
             for number, name in enumerate(STRATEGIES)
         ]
         drawn: list[np.ndarray | None] = [load_audio(sound, SAMPLE_RATE)]

@@ -11,14 +11,16 @@ Two measures, on recordings that nothing was trained on:
   the permuted figure (the classes of the queries permuted, 1,000 times) is what to compare with.
 
 Sounds that are, or contain, a telephone recording or a drum candidate are left out of the training (normalised
-cross-correlation; each one is printed). Beside the nets: the untrained alignment, nets with random weights, the mean
-over seeds (of scores standardised per query), and the sum of that mean and the untrained alignment.
+cross-correlation): those with a correlation of 1.000 are counted, each of the others is printed, ``--json`` names all.
+Beside the nets: the untrained alignment, nets with random weights, the mean over seeds (of scores standardised per
+query), and the sum of that mean and the untrained alignment.
 
     .venv/bin/python benchmarks/transfer.py --data DATA --cache /tmp/imitations
 """
 
 from __future__ import annotations
 
+import collections
 import csv
 import dataclasses
 import hashlib
@@ -26,6 +28,8 @@ import inspect
 import itertools
 import json
 import multiprocessing
+import multiprocessing.pool
+import os
 import sys
 import time
 from pathlib import Path
@@ -37,7 +41,8 @@ import numpy as np
 import iminet_viz.imitator
 from iminet_viz.audio import atomic_path, read_native
 from iminet_viz.datasets import telephone
-from iminet_viz.errors import DatasetError, IminetVizError, ImitationError
+from iminet_viz.datasets._table import read_metadata, refuse
+from iminet_viz.errors import IminetVizError, ImitationError
 from iminet_viz.evaluation import RetrievalResult, bootstrap_interval, count_above, evaluate_retrieval
 from iminet_viz.imitator import ImitatorConfig, analyse, imitate
 
@@ -47,12 +52,27 @@ NETS = ("dtw", "aligned", "tl-iminet")
 LEAK_RATE = 4_000  # Hz, of the search for leaks
 
 
-def read_metadata(folder: Path) -> list[dict[str, str]]:
-    """Rows of a collection's ``metadata.csv``, which has the columns ``file`` and ``label``."""
-    if not (folder / "metadata.csv").is_file():
-        raise DatasetError(f"{folder}: holds no metadata.csv")
-    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line, where each is explained."""
+
+    data: Path
+    folders: tuple[str, ...]
+    imitations: Path | None
+    cache: Path | None
+    count: int
+    strategies: str
+    switches: tuple[str, ...]
+    train: str
+    nets: str
+    seeds: int
+    settings: tuple[str, ...]
+    trim_db: float
+    floor_db: float
+    pretrained: Path | None
+    pretrained_layers: int
+    leak_threshold: float
+    json_path: Path | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +91,11 @@ class MadeImitation:
     waveform: np.ndarray
     sample_rate: int
     strategy: str
+
+
+def collection(folder: Path) -> list[tuple[Path, str]]:
+    """Sounds and labels of a collection's ``metadata.csv``, in its order."""
+    return [(folder / row["file"], row["label"]) for row in read_metadata(folder, ("file", "label"), refuse, [])]
 
 
 def first_event(waveform: np.ndarray, sample_rate: int, longest_s: float = 4.0) -> np.ndarray:
@@ -114,6 +139,18 @@ def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     return np.asarray(soxr.resample(waveform, rate, wanted), np.float32) if rate != wanted else waveform
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers() -> multiprocessing.pool.Pool:
+    """A process a core, of one thread each: more would wait for each other, and sum in another order."""
+    from threadpoolctl import threadpool_limits
+
+    return multiprocessing.get_context("spawn").Pool(cores(), threadpool_limits, (1,))
+
+
 def _find_leaks(task: tuple[list[np.ndarray], list[np.ndarray], float]) -> list[tuple[int, int, float]]:
     from iminet_viz.contrastive import find_leaks
 
@@ -123,7 +160,7 @@ def _find_leaks(task: tuple[list[np.ndarray], list[np.ndarray], float]) -> list[
 def drop_leaks(
     sounds: list[Sound], tests: list[Path], threshold: float, cache: Path | None = None
 ) -> tuple[list[Sound], list[dict[str, Any]]]:
-    """Leave out what the tests hold, and say what it was; minutes, once for the same sounds where there is a cache."""
+    """Leave out what the tests hold, and print it; minutes, once for the same sounds where there is a cache."""
     from iminet_viz import contrastive
 
     contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in tests]
@@ -151,41 +188,59 @@ def drop_leaks(
         native = [read_native(path) for path in tests]
         heard = [resample(waveform, rate, LEAK_RATE) for waveform, rate in native]
         own = [resample(sounds[index].waveform, sounds[index].sample_rate, LEAK_RATE) for index in rest]
-        with multiprocessing.get_context("spawn").Pool(2) as pool:
-            parts = pool.map(_find_leaks, [(own[half::2], heard, threshold) for half in (0, 1)])
-        for half, part in enumerate(parts):
-            found += [(rest[half::2][index], number, value) for index, number, value in part]
+        n = cores()  # each sound is searched for itself: how many parts there are changes nothing
+        with workers() as pool:
+            parts = pool.map(_find_leaks, [(own[first::n], heard, threshold) for first in range(n)])
+        for first, part in enumerate(parts):
+            found += [(rest[first::n][index], number, value) for index, number, value in part]
         if stored is not None:
             with atomic_path(stored) as temporary:
-                temporary.write_text(json.dumps(found), encoding="utf-8")
+                temporary.write_text(json.dumps(sorted(found)), encoding="utf-8")
     gone = {index for index, _, _ in found}
     dropped = [
         {"sound": str(sounds[index].path), "test": str(tests[number]), "correlation": round(value, 3)}
         for index, number, value in sorted(found)
     ]
-    return [sound for index, sound in enumerate(sounds) if index not in gone], dropped
+    for entry in dropped:
+        if entry["correlation"] < 1:
+            click.echo(f"left out: {entry['sound']}, {entry['correlation']:.2f} like {entry['test']}")
+    kept = [sound for index, sound in enumerate(sounds) if index not in gone]
+    same = sum(entry["correlation"] == 1 for entry in dropped)
+    click.echo(
+        f"{len(kept)} of {len(sounds)} sounds to train on; left out: {same} that are test files, the rest as above"
+    )
+    return kept, dropped
+
+
+def check_cache(cache: Path) -> None:
+    """Refuse a cache that could be committed."""
+    if cache.resolve().is_relative_to(Path(__file__).resolve().parents[1]):
+        raise click.BadParameter(f"--cache {cache} lies in the repository, where no recording may be kept")
 
 
 def imitator_fingerprint(config: ImitatorConfig) -> str:
-    """Hash of the imitator's source and its switches."""
+    """Hash of the imitator's switches and source, without ``batch.py``: that writes files, which are not used here."""
     digest = hashlib.sha256(repr(config).encode())
     for path in sorted(Path(iminet_viz.imitator.__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+        if path.name != "batch.py":
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _imitate_cached(task: tuple[Sound, int, ImitatorConfig, Path, str]) -> list[MadeImitation]:
-    """All imitations of one sound, from the cache where they are; one that fails is left out."""
-    sound, count, config, cache, fingerprint = task
-    content = hashlib.sha256(fingerprint.encode() + sound.waveform.tobytes()).hexdigest()
+def imitate_cached(task: tuple[Sound, range, ImitatorConfig, Path, str]) -> list[MadeImitation]:
+    """Imitations of one sound, one a seed, from the cache where they are; one that fails is left out."""
+    sound, seeds, config, cache, fingerprint = task
+    content = hashlib.sha256(sound.waveform.tobytes()).hexdigest()
+    stem = hashlib.sha256(f"{fingerprint} {content}".encode()).hexdigest()[:32]
     made: list[MadeImitation] = []
     heard = None
-    for seed in range(count):
-        path = cache / content[:2] / f"{content[:32]}-{seed}.npz"
+    for seed in seeds:
+        path = cache / stem[:2] / f"{stem}-{seed}.npz"
         if not path.exists():
             try:
                 heard = heard or analyse(sound.waveform, sound.sample_rate)
-                imitation = imitate(heard, sound.sample_rate, (seed, int(content[:8], 16)), config)
+                # the same persons whatever the imitator is like: less chance between two of them
+                imitation = imitate(heard, (seed, int(content[:8], 16)), config)
             except ImitationError:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,11 +254,11 @@ def _imitate_cached(task: tuple[Sound, int, ImitatorConfig, Path, str]) -> list[
 
 
 def make_imitations(sounds: list[Sound], count: int, config: ImitatorConfig, cache: Path) -> list[list[MadeImitation]]:
-    """Imitate every sound ``count`` times, two at a time."""
+    """Imitate every sound ``count`` times, as many at a time as there are cores."""
     fingerprint = imitator_fingerprint(config)
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        tasks = ((sound, count, config, cache, fingerprint) for sound in sounds)
-        return list(pool.imap(_imitate_cached, tasks, chunksize=8))
+    with workers() as pool:
+        tasks = ((sound, range(count), config, cache, fingerprint) for sound in sounds)
+        return list(pool.imap(imitate_cached, tasks, chunksize=8))
 
 
 def read_pairs(folder: Path) -> tuple[list[Sound], list[list[MadeImitation]]]:
@@ -237,16 +292,15 @@ class People:
         self.targets = np.array([column[pair.recording] for pair in pairs])
         self.itself = np.array([[query == candidate for candidate in self.candidates] for query in self.queries])
         self.heard = sorted((data / telephone.NAME).rglob("*.flac"))  # all of it, extra seeds too
-        root = data / "beatbox-paullin1"
-        rows = [row for row in read_metadata(root) if row["label"] in DRUMS]
-        self.drum_queries = [root / row["file"] for row in rows]
-        self.drum_classes = np.array([list(DRUMS).index(row["label"]) for row in rows])
+        drummed = [(path, label) for path, label in collection(data / "beatbox-paullin1") if label in DRUMS]
+        self.drum_queries = [path for path, _ in drummed]
+        self.drum_classes = np.array([list(DRUMS).index(label) for _, label in drummed])
         self.drums, candidate_classes = [], []
         for name in ("gmrockkit-drums", "dirt-samples-subset"):
-            for row in read_metadata(data / name):
+            for path, label in collection(data / name):
                 for number, labels in enumerate(DRUMS.values()):
-                    if row["label"] in labels:
-                        self.drums.append(data / name / row["file"])
+                    if label in labels:
+                        self.drums.append(path)
                         candidate_classes.append(number)
         self.candidate_classes = np.array(candidate_classes)
 
@@ -474,36 +528,18 @@ def make_recipe(kind: str, settings: dict[str, Any]) -> Any:
 def main(**options: Any) -> None:
     """Train quickly on imitations of sounds, test on people (see the top of the file)."""
     try:
-        run(**options)
+        run(Options(**options))
     except IminetVizError as error:
         raise click.ClickException(str(error)) from None
 
 
-def run(
-    data: Path,
-    folders: tuple[str, ...],
-    imitations: Path | None,
-    cache: Path | None,
-    count: int,
-    strategies: str,
-    switches: tuple[str, ...],
-    train: str,
-    nets: str,
-    seeds: int,
-    settings: tuple[str, ...],
-    trim_db: float,
-    floor_db: float,
-    pretrained: Path | None,
-    pretrained_layers: int,
-    leak_threshold: float,
-    json_path: Path | None,
-) -> None:
-    chosen = nets.split(",")
+def run(options: Options) -> None:
+    chosen = options.nets.split(",")
     if unknown := sorted(set(chosen) - set(NETS)):
         raise click.BadParameter(f"--nets {', '.join(unknown)}, expected some of {', '.join(NETS)}")
-    if cache is not None and cache.resolve().is_relative_to(Path(__file__).resolve().parents[1]):
-        raise click.BadParameter(f"--cache {cache} lies in the repository, where no recording may be kept")
-    people = People(data)
+    if options.cache is not None:
+        check_cache(options.cache)
+    people = People(options.data)
     rows: dict[str, dict[str, RetrievalResult]] = {}
     report: dict[str, Any] = {"command": sys.argv, "started": time.strftime("%Y-%m-%d %H:%M:%S")}
 
@@ -513,12 +549,7 @@ def run(
 
     untrained = untrained_scores(people)
     kinds = [kind for kind in chosen if kind != "dtw"]
-    sounds: list[Sound] = []
-    own: list[list[MadeImitation]] = []
-    if kinds:
-        sounds, own = prepare(
-            people, data, folders, imitations, cache, count, strategies, switches, train, leak_threshold, report
-        )
+    sounds, imitations = prepare(options, people, report) if kinds else ([], [])
     header = f"MRR {'[95 %]':>10}{'permuted':>14}{'p':>4}"
     click.echo(f"{'':<34}{'telephone ' + header:<38}    {'beatbox ' + header}")
     if "dtw" in chosen:
@@ -526,13 +557,14 @@ def run(
     from iminet_viz.contrastive import train_contrastive
 
     for kind in kinds:
-        bench = Bench(kind, people, sounds, own, trim_db or None, floor_db)
-        recipe = make_recipe(kind, {"altered": float(train == "altered"), **parse_settings(settings)})
-        report[kind] = {"recipe": dataclasses.asdict(recipe), "trim_db": trim_db, "floor_db": floor_db, "runs": []}
-        start = (pretrained, pretrained_layers) if pretrained else None
+        bench = Bench(kind, people, sounds, imitations, options.trim_db or None, options.floor_db)
+        recipe = make_recipe(kind, {"altered": float(options.train == "altered"), **parse_settings(options.settings)})
+        cut = {"trim_db": options.trim_db, "floor_db": options.floor_db}
+        report[kind] = {"recipe": dataclasses.asdict(recipe), **cut, "runs": []}
+        start = (options.pretrained, options.pretrained_layers) if options.pretrained else None
         add(f"{kind}, random weights", bench.scores(bench.network(recipe.seed).eval()))
         trained = []
-        for seed in range(recipe.seed, recipe.seed + seeds):
+        for seed in range(recipe.seed, recipe.seed + options.seeds):
             network = bench.network(seed, start)
             began = time.monotonic()
             losses = train_contrastive(
@@ -542,18 +574,18 @@ def run(
             trained.append(bench.scores(network))
             add(f"{kind}, seed {seed}", trained[-1])
         mean = fuse(trained)
-        if seeds > 1:
-            add(f"{kind}, mean of {seeds} seeds", mean)
+        if options.seeds > 1:
+            add(f"{kind}, mean of {options.seeds} seeds", mean)
         add(f"{kind}, mean + dtw", fuse([mean, untrained]))
     first = people.figures(untrained)
     for name, result in first.items():
         click.echo(f"{name}: n {result.n}, {result.candidates} candidates, chance {result.chance:.3f}")
-    if json_path is not None:
+    if options.json_path is not None:
         report["figures"] = {
             name: {test: dataclasses.asdict(result) for test, result in figures.items()}
             for name, figures in rows.items()
         }
-        with atomic_path(json_path) as temporary:
+        with atomic_path(options.json_path) as temporary:
             temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
 
 
@@ -564,59 +596,45 @@ def progress(kind: str) -> Any:
     return show
 
 
-def prepare(
-    people: People,
-    data: Path,
-    folders: tuple[str, ...],
-    imitations: Path | None,
-    cache: Path | None,
-    count: int,
-    strategies: str,
-    switches: tuple[str, ...],
-    train: str,
-    leak_threshold: float,
-    report: dict[str, Any],
-) -> tuple[list[Sound], list[list[MadeImitation]]]:
+def prepare(options: Options, people: People, report: dict[str, Any]) -> tuple[list[Sound], list[list[MadeImitation]]]:
     """Sounds without leaks, and their imitations (none for altered copies)."""
-    own: list[list[MadeImitation]] = []
-    if imitations is not None:
-        sounds, own = read_pairs(imitations)
+    stored: dict[Path, list[MadeImitation]] = {}
+    if options.imitations is not None:
+        sounds, made = read_pairs(options.imitations)
+        stored = {sound.path: own for sound, own in zip(sounds, made, strict=True)}
     else:
-        sounds = load_sounds([data / name / row["file"] for name in folders for row in read_metadata(data / name)])
-    found = len(sounds)
-    kept, dropped = drop_leaks(sounds, [*people.heard, *people.drums], leak_threshold, cache)
-    for entry in dropped:
-        if entry["correlation"] < 1:
-            click.echo(f"left out: {entry['sound']}, {entry['correlation']:.2f} like {entry['test']}")
-    same = sum(entry["correlation"] == 1 for entry in dropped)
-    click.echo(f"{len(kept)} of {found} sounds to train on; left out: {same} that are test files, the rest as above")
+        sounds = load_sounds([path for name in options.folders for path, _ in collection(options.data / name)])
+    kept, dropped = drop_leaks(sounds, [*people.heard, *people.drums], options.leak_threshold, options.cache)
     report |= {"sounds": len(kept), "dropped": dropped}
-    if train == "altered":
+    if options.train == "altered":
         return kept, [[] for _ in kept]
-    if imitations is not None:
-        by_path = {sound.path: made for sound, made in zip(sounds, own, strict=True)}
-        own = [by_path[sound.path] for sound in kept]
+    if options.imitations is not None:
+        imitations = [stored[sound.path] for sound in kept]
     else:
-        if cache is None:
-            raise click.UsageError("--cache FOLDER is needed to make imitations")
-        try:
-            config = dataclasses.replace(ImitatorConfig(), **parse_settings(switches))
-        except TypeError as error:
-            raise click.BadParameter(f"--config: {error}") from None
-        report |= {"imitator": dataclasses.asdict(config), "imitator_sha256": imitator_fingerprint(config)}
-        began = time.monotonic()
-        own = make_imitations(kept, count, config, cache)
-        click.echo(f"{sum(map(len, own))} imitations after {time.monotonic() - began:.0f} s", err=True)
-    if strategies:
-        wanted = set(strategies.split(","))
-        own = [[made for made in part if made.strategy in wanted] for part in own]
-    tally: dict[str, int] = {}
-    for made in (made for part in own for made in part):
-        tally[made.strategy] = tally.get(made.strategy, 0) + 1
-    report["strategies"] = tally
+        imitations = imitate_sounds(options, kept, report)
+    if options.strategies:
+        wanted = options.strategies.split(",")
+        imitations = [[made for made in own if made.strategy in wanted] for own in imitations]
+    tally = collections.Counter(made.strategy for own in imitations for made in own)
+    report["strategies"] = dict(tally)
     click.echo("imitations: " + ", ".join(f"{number} {name}" for name, number in sorted(tally.items())))
-    filled = [index for index, part in enumerate(own) if part]
-    return [kept[index] for index in filled], [own[index] for index in filled]
+    filled = [index for index, own in enumerate(imitations) if own]
+    return [kept[index] for index in filled], [imitations[index] for index in filled]
+
+
+def imitate_sounds(options: Options, sounds: list[Sound], report: dict[str, Any]) -> list[list[MadeImitation]]:
+    """Make the imitations that were asked for, and say with what."""
+    if options.cache is None:
+        raise click.UsageError("--cache FOLDER is needed to make imitations")
+    try:
+        config = dataclasses.replace(ImitatorConfig(), **parse_settings(options.switches))
+    except TypeError as error:
+        raise click.BadParameter(f"--config: {error}") from None
+    report |= {"imitator": dataclasses.asdict(config), "imitator_sha256": imitator_fingerprint(config)}
+    began = time.monotonic()
+    imitations = make_imitations(sounds, options.count, config, options.cache)
+    click.echo(f"{sum(map(len, imitations))} imitations after {time.monotonic() - began:.0f} s", err=True)
+    return imitations
 
 
 if __name__ == "__main__":
