@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from test_audio import small_disk
 
 from iminet_viz.audio import read_native, save_audio
 from iminet_viz.errors import AudioError, ImitationError
@@ -103,7 +104,7 @@ def test_a_table_s_seed_makes_the_imitation_again(sounds, tmp_path):
     imitate_files([sounds / "dogs"], tmp_path / "out", 1, workers=1)
     (row,) = table(tmp_path / "out")
     waveform, rate = read_native(tmp_path / "out" / row["recording"])
-    again = batch.imitate(waveform, rate, int(row["seed"]))
+    again = batch.imitate(batch.analyse(waveform, rate), int(row["seed"]))
     written, _ = read_native(tmp_path / "out" / row["imitation"])
     assert row["strategy"] == again.strategy
     np.testing.assert_allclose(written, again.waveform, atol=1 / 32_768)
@@ -335,27 +336,90 @@ def test_an_hour_is_not_read_into_memory(tmp_path):
     long_sound(tmp_path / "hour.wav", 3_600, 96_000, 2)
     assert (tmp_path / "hour.wav").stat().st_size > 1.3e9
     tracemalloc.start()
-    waveform, rate, shortened = read_beginning(tmp_path / "hour.wav")
+    waveform, rate, (begin_s, goes_on) = read_beginning(tmp_path / "hour.wav")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (len(waveform), rate, shortened) == (60 * 96_000, 96_000, True)
+    assert (len(waveform), rate, begin_s, goes_on) == (60 * 96_000, 96_000, 0, True)
     assert peak < 60e6
     assert np.abs(waveform).max() > 0.2
 
 
 def test_a_minute_is_read_as_any_sound(tmp_path):
     long_sound(tmp_path / "minute.wav", 60, 8_000, 1)
-    waveform, rate, shortened = read_beginning(tmp_path / "minute.wav")
+    waveform, rate, (begin_s, goes_on) = read_beginning(tmp_path / "minute.wav")
     np.testing.assert_array_equal(waveform, read_native(tmp_path / "minute.wav")[0])
-    assert (rate, shortened) == (8_000, False)
+    assert (rate, begin_s, goes_on) == (8_000, 0, False)
     (tmp_path / "x.raw").write_bytes(b"1234")
     with pytest.raises(AudioError, match="no header"):
         read_beginning(tmp_path / "x.raw")
-    bad = np.zeros(8_000, np.float32)
-    bad[0] = np.nan
-    soundfile.write(tmp_path / "nan.wav", bad, 8_000, subtype="FLOAT")
-    with pytest.raises(AudioError, match="NaN"):
-        read_beginning(tmp_path / "nan.wav", 0.5)
+    for place in (0, 4_500):
+        bad = np.zeros(8_000, np.float32)
+        bad[place] = np.nan
+        soundfile.write(tmp_path / "nan.wav", bad, 8_000, subtype="FLOAT")
+        with pytest.raises(AudioError, match="NaN"):
+            read_beginning(tmp_path / "nan.wav", 0.5)
+
+
+@pytest.mark.parametrize(("silence_s", "rest_s", "goes_on"), [(70, 0, False), (70, 100, True), (2.5, 70, True)])
+def test_a_minute_is_heard_from_where_the_sound_begins(tmp_path, silence_s, rest_s, goes_on):
+    rate = 8_000
+    sound = np.concatenate([np.zeros(int(silence_s * rate)), chirp(1, rate), np.zeros(rest_s * rate)])
+    save_audio(tmp_path / "late.flac", sound, rate)
+    waveform, _, (begin_s, more) = read_beginning(tmp_path / "late.flac")
+    assert begin_s == int(silence_s) and more == goes_on
+    expected = sound[int(silence_s) * rate :][: 60 * rate]
+    np.testing.assert_allclose(waveform, expected, atol=1 / 32_768)
+    done = imitate_files([tmp_path / "late.flac"], tmp_path / "out", 2, workers=1)
+    assert (done.imitations, done.left_out, len(done.shortened)) == (2, (), goes_on)
+    assert all(
+        silence_s <= float(row["start_s"]) < float(row["stop_s"]) < silence_s + 1.2 for row in table(tmp_path / "out")
+    )
+
+
+def test_only_what_is_silent_throughout_is_called_silent(tmp_path, call_imitate):
+    save_audio(tmp_path / "silent.flac", np.zeros(150 * 8_000), 8_000)
+    tracemalloc.start()
+    assert read_beginning(tmp_path / "silent.flac")[1:] == (8_000, (150, False))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
+    _, _, err = call_imitate(tmp_path / "silent.flac", "--out", tmp_path / "out")
+    assert "silent.flac: the sound is silent" in err
+
+
+def test_what_a_folder_holds_besides_sounds_is_named(sounds, tmp_path, call_imitate):
+    (sounds / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (sounds / "loop").symlink_to("loop")
+    (sounds / "dogs" / "linked.wav").symlink_to("a.wav")
+    for name in ("birds/a.m4a", "b.WMA", "dogs/c\n.opus", ".hidden.m4a", "notes.txt", "rows.csv", "cover.jpg", "plain"):
+        (sounds / name).write_bytes(b"x")
+    expected = {
+        "gone.wav": "is a link to what is not there",
+        "loop": "is a link to what is not there",
+        "birds/a.m4a": "files named .m4a are not read, expected .aif,",
+        "b.WMA": "files named .wma are not read",
+        "dogs/c\n.opus": "files named .opus are not read",
+    }
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(sounds / "pipe.wav")
+        expected["pipe.wav"] = "is a pipe, socket or device"
+    status, out, err = call_imitate(sounds, "--out", sounds / "out", "--count", 1, "--workers", 1, "--json")
+    assert status == 0, err
+    left_out = {
+        Path(entry["sound"]).relative_to(sounds).as_posix(): entry["reason"] for entry in json.loads(out)["left_out"]
+    }
+    assert set(left_out) == set(expected)
+    assert all(expected[name] in left_out[name] for name in expected)
+    assert [line for line in err.splitlines() if line.startswith("left out: ")] == [
+        f"left out: {reason}" for _, reason in sorted(left_out.items())
+    ]
+    assert json.loads(out)["imitations"] == 4  # the link is a sound like any other
+    shutil.rmtree(sounds / "dogs"), shutil.rmtree(sounds / "out")
+    for force in ((), ("--force",)):
+        (tmp_path / "m4a").mkdir(exist_ok=True)
+        (tmp_path / "m4a" / "a.m4a").write_bytes(b"x")
+        status, out, err = call_imitate(tmp_path / "m4a", "--out", tmp_path / "none", *force)
+        assert (status, out) == (1, "") and "could be imitated" in last_line(err)
 
 
 def test_odd_sounds_are_imitated_or_left_out_with_a_reason(tmp_path, call_imitate):
@@ -449,45 +513,58 @@ def test_wrong_usage(sounds, tmp_path, call_imitate):
 
 
 def test_a_full_disk_is_said_and_the_rest_is_made_later(sounds, tmp_path, monkeypatch, call_imitate):
-    arguments = (sounds, "--out", tmp_path / "out", "--count", 2, "--workers", 1)
-    whole = batch.atomic_path
-    calls = []
+    out = tmp_path / "out"
+    arguments = (sounds, "--out", out, "--count", 2, "--workers", 1)
+    whole = Path.write_bytes
+    room = {".json": 9, ".wav": 3, ".csv": 0}
 
-    def full(path):
-        calls.append(path)
-        if len(calls) > 4:  # the settings and three imitations
+    def full(path, content):
+        room[path.suffix] -= 1
+        if room[path.suffix] < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return whole(path)
+        return whole(path, content)
 
-    monkeypatch.setattr(batch, "atomic_path", full)
-    status, out, err = call_imitate(*arguments)
-    assert (status, out) == (1, "")
-    assert "cannot be written (No space left on device); 3 imitations are there" in last_line(err)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    status, stdout, err = call_imitate(*arguments)
+    assert (status, stdout) == (1, "")
+    said = "cannot be written (No space left on device); 3 imitations are there,"
+    assert f"{said} but pairs.csv could not be written, the same call makes the rest" in last_line(err)
+    assert not (out / "pairs.csv").exists()
+    room |= {".wav": 1, ".csv": 9}
+    assert f"{said.replace('3', '4')} the same call" in last_line(call_imitate(*arguments)[2])
+    assert {out / row["imitation"] for row in table(out)} == {*out.rglob("0?.wav")}
+    room[".wav"] = 1
+    save_audio(tmp_path / "more" / "sounds" / "a.wav", chirp(), 16_000)  # is begun first, and nothing of it is made
+    with pytest.raises(ImitationError, match="; 4 imitations are there, the same call"):
+        imitate_files([tmp_path / "more", sounds], out, 2, workers=1)
+    assert len(table(out)) == 4
     monkeypatch.undo()
-    done = imitate_files([sounds], tmp_path / "out", 2, workers=1)
-    assert (done.imitations, done.made) == (6, 3)
+    done = imitate_files([sounds], out, 2, workers=1)
+    assert (done.imitations, done.made) == (6, 2)
 
 
-def test_a_really_full_disk(sounds, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this machine does not let us mount a small disk")
-    try:
+@pytest.mark.parametrize("size", ["100k", "128k", "132k"])
+def test_a_really_full_disk(sounds, tmp_path, size):
+    with small_disk(tmp_path / "disk", size) as disk:
         with pytest.raises(
-            ImitationError, match=r"cannot be written \(No space left on device\); \d+ imitations"
+            ImitationError, match=r"cannot be written \(No space left on device\); \d+ imitations are there, the same"
         ) as caught:
             imitate_files([sounds], disk / "out", 30, workers=2)
         there = [*disk.rglob("??.wav")]
         assert f"; {len(there)} imitations are there" in str(caught.value)
         assert all(describe(path) and len(read_native(path)[0]) for path in there)
         assert not list(disk.rglob(".*"))
+        assert {disk / "out" / row["imitation"] for row in table(disk / "out")} == {*there} != set()
         subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
         done = imitate_files([sounds], disk / "out", 30, workers=2)
         assert (done.imitations, done.made) == (90, 90 - len(there))
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_without_room_for_the_table_is_said_before_anything_is_made(sounds, tmp_path):
+    with small_disk(tmp_path / "disk", "48k") as disk:
+        with pytest.raises(ImitationError, match=r"pairs.csv: cannot be written \(No space left on device\); 0 imit"):
+            imitate_files([sounds], disk / "out", 2_000, workers=1)
+        assert not [*disk.rglob("*.wav")]
 
 
 def start(sounds: Path, out: Path, files: int) -> subprocess.Popen[str]:

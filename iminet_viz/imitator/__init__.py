@@ -1,4 +1,4 @@
-"""A voice that imitates any sound: :func:`imitate` hears it, draws a person, chooses a strategy, and speaks.
+"""A voice that imitates any sound: :func:`analyse` hears it, :func:`imitate` draws a person who speaks.
 
 What a person can do with their voice bounds what is followed: an imitation is not an altered copy. Training pairs can
 so be made from any collection of sounds (after Cartwright and Pardo, 2015, who collected them from people).
@@ -29,34 +29,30 @@ class Imitation:
     stop_s: float
 
 
-def imitate(
-    waveform: np.ndarray | Features, sample_rate: int, seed: int | tuple[int, ...], config: ImitatorConfig | None = None
-) -> Imitation:
+def imitate(sound: Features, seed: int | tuple[int, ...], config: ImitatorConfig | None = None) -> Imitation:
     """Imitate a sound by voice; the same seed gives the same samples.
 
     Args:
-        waveform: ``(samples,)``, or what :func:`analyse` made of it: then more imitations of a sound cost less.
-        sample_rate: in Hz.
+        sound: what :func:`analyse` heard in it, once for all imitations.
         seed: of the person, the strategy and every other draw.
         config: switches of the imitator.
 
     Raises:
-        ImitationError: the sound is empty, silent or not finite, or a strategy is unknown.
+        ImitationError: a strategy is unknown, or there is none.
     """
     config = config or ImitatorConfig()
     if unknown := [name for name in config.strategies if name not in STRATEGIES]:
         raise ImitationError(f"no strategy {unknown[0]!r}, expected some of {', '.join(STRATEGIES)}")
     if not config.strategies:
         raise ImitationError(f"no strategy was given, expected some of {', '.join(STRATEGIES)}")
-    features = waveform if isinstance(waveform, Features) else analyse(waveform, sample_rate)
     rng = np.random.default_rng(seed)
     person = draw_person(rng)
-    odds = np.array([STRATEGIES[name][1](features) for name in config.strategies])
+    odds = np.array([STRATEGIES[name][1](sound) for name in config.strategies])
     name = config.strategies[int(rng.choice(len(odds), p=odds / odds.sum()))]
-    heard = retell(features, person, rng, config)
+    heard = retell(sound, person, rng, config)
     score = STRATEGIES[name][0](heard, person, rng, config)
     if not config.limit_tract:
         score = dataclasses.replace(score, free_db=heard.features.bands_db)
     voice = perform(score, person, rng, config.glottal_noise)
     heard_back = record(voice, person, rng, config.microphone, config.room)
-    return Imitation(heard_back.astype(np.float32), name, features.start_s, features.stop_s)
+    return Imitation(heard_back.astype(np.float32), name, sound.start_s, sound.stop_s)

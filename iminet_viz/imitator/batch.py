@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import errno
 import hashlib
 import io
 import json
@@ -23,6 +24,7 @@ import multiprocessing
 import os
 import re
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
@@ -31,17 +33,25 @@ from typing import Any
 import numpy as np
 
 from iminet_viz import __version__
-from iminet_viz.audio import atomic_path, find_audio, libsndfile_name, one_line, read_native
+from iminet_viz.audio import SUFFIXES, atomic_path, find_audio, libsndfile_name, one_line, read_native, save_audio
 from iminet_viz.errors import AudioError, ImitationError
-from iminet_viz.imitator import SAMPLE_RATE, Imitation, ImitatorConfig, analyse, imitate
+from iminet_viz.imitator import SAMPLE_RATE, STRATEGIES, Imitation, ImitatorConfig, analyse, imitate
+from iminet_viz.imitator.analysis import SILENCE
 
 TABLE = "pairs.csv"
 SETTINGS = "imitations.json"
 COLUMNS = ("imitation", "recording", "category", "speaker", "strategy", "seed")
-PART = ("start_s", "stop_s")  # of the recording that was imitated, further columns where the imitator tells them
+PART = ("start_s", "stop_s")  # of the recording that was imitated, further columns
 HEARD_S = 60.0  # nobody imitates more; an hour at 96 kHz need not be in memory for that
 
-_BLOCK = 2**18  # frames decoded at once from a long file
+_BLOCK = 2**18  # frames decoded at once from a long file, at most; a second of them otherwise
+# sounds that a folder's owner may miss: not decoded, or not looked for
+_OTHER_SUFFIXES = frozenset(
+    {
+        *(".3gp", ".aac", ".ac3", ".aiffc", ".amr", ".ape", ".au", ".caf", ".m4a", ".m4b", ".mp2", ".mpc", ".opus"),
+        *(".ra", ".snd", ".spx", ".tta", ".voc", ".w64", ".webm", ".wma", ".wv"),
+    }
+)
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _TEMPORARY = re.compile(r"\.\d+-[a-z0-9_]{8}\.(wav|flac)")  # what atomic_path leaves if the machine goes down
 
@@ -65,7 +75,7 @@ class Outcome:
     task: Task
     finished: dict[Path, dict[str, Any]]  # outputs that are there now, with their descriptions
     made: int = 0  # how many of them were not there before
-    shortened: bool = False  # only the first HEARD_S seconds of the sound were used
+    shortened: bool = False  # the sound goes on after the HEARD_S seconds that were used
     reason: str = ""  # why the sound was left out: one line that names it
 
 
@@ -140,15 +150,16 @@ def describe(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) and "seed" in values and "strategy" in values else {}
 
 
-def read_beginning(path: Path, seconds: float = HEARD_S) -> tuple[np.ndarray, int, bool]:
-    """Read a sound as one channel, but no more than its first ``seconds``.
+def read_beginning(path: Path, seconds: float = HEARD_S) -> tuple[np.ndarray, int, tuple[float, bool]]:
+    """Read a sound as one channel, but of a file of more than ``seconds`` no more than these, from where sound begins.
 
     Returns:
-        ``(samples,)`` float32, the rate in Hz, and whether the sound goes on.
+        ``(samples,)`` float32, the rate in Hz, and of these samples where they begin in the file in s and whether it
+        goes on after them. A long file that is silent throughout gives one sample.
 
     Raises:
-        AudioError: the file is missing, empty, truncated, not audio, of zero length or holds NaN or infinity. Of a
-            longer file only the beginning is looked at.
+        AudioError: the file is missing, empty, truncated, not audio, of zero length or holds NaN or infinity. A longer
+            file is looked at as far as it is read.
     """
     import soundfile
 
@@ -159,17 +170,24 @@ def read_beginning(path: Path, seconds: float = HEARD_S) -> tuple[np.ndarray, in
     ):
         left = int(seconds * file.samplerate)
         if file.frames > left:
-            blocks = []
-            while left > 0 and len(channels := file.read(min(_BLOCK, left), "float32", always_2d=True)):
+            size = min(_BLOCK, file.samplerate)
+            blocks: list[np.ndarray] = []
+            silent = 0
+            while left > 0 and len(channels := file.read(min(size, left), "float32", always_2d=True)):
                 with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
-                    blocks.append(channels.mean(axis=1, dtype=np.float32))
-                left -= len(channels)
-            if left == 0:  # otherwise the length was not known, or the file is broken
-                waveform = np.concatenate(blocks)
+                    block = channels.mean(axis=1, dtype=np.float32)
+                if not blocks and np.abs(block).max() < SILENCE:
+                    silent += len(block)
+                else:
+                    blocks.append(block)
+                    left -= len(block)
+            waveform = np.concatenate(blocks) if blocks else np.zeros(1, np.float32)
+            heard = sum(map(len, blocks))
+            if left == 0 or silent + heard == file.frames:  # otherwise the length was not known, or the file is broken
                 if not np.isfinite(waveform).all():
                     raise AudioError(f"{one_line(path)}: holds NaN or infinite samples")
-                return waveform, file.samplerate, True
-    return (*read_native(path), False)  # which says what is wrong with a file
+                return waveform, file.samplerate, (silent / file.samplerate, silent + heard < file.frames)
+    return (*read_native(path), (0.0, False))  # which says what is wrong with a file
 
 
 def _perform(task: Task, config: ImitatorConfig, finished: dict[Path, dict[str, Any]]) -> Outcome:
@@ -180,7 +198,7 @@ def _perform(task: Task, config: ImitatorConfig, finished: dict[Path, dict[str, 
     shortened = False
     reason = ""
     try:
-        waveform, sample_rate, shortened = read_beginning(task.sound)
+        waveform, sample_rate, (begin_s, shortened) = read_beginning(task.sound)
         with _one_thread():
             features = analyse(waveform, sample_rate)
             for output, seed in zip(task.outputs, task.seeds, strict=True):
@@ -188,12 +206,12 @@ def _perform(task: Task, config: ImitatorConfig, finished: dict[Path, dict[str, 
                     continue
                 if _stop is not None and _stop.is_set():
                     break
-                imitation = imitate(features, sample_rate, seed, config)
+                imitation = imitate(features, seed, config)
                 _check(imitation, seed)
                 description = {"seed": seed, "strategy": imitation.strategy}
-                description |= {name: round(float(getattr(imitation, name)), 4) for name in _told_part()}
-                with _writing:
-                    _write_sound(output, imitation.waveform, description)
+                description |= {name: round(begin_s + float(getattr(imitation, name)), 4) for name in PART}
+                with _writing, _written():
+                    save_audio(output, imitation.waveform, SAMPLE_RATE, json.dumps(description))
                 there[output] = description
     except AudioError as error:
         reason = str(error)
@@ -233,21 +251,13 @@ def _check(imitation: Imitation, seed: int) -> None:
         raise RuntimeError(f"the imitation with seed {seed} {fault}")
 
 
-def _write_sound(path: Path, waveform: np.ndarray, description: dict[str, Any]) -> None:
-    """Write 16-bit WAV or FLAC with the description as its comment; the file appears whole or not at all.
-
-    It is encoded in memory, because libsndfile does not say that a disk is full ("System error").
-    """
-    import soundfile
-
-    formats = {".wav": "WAV", ".flac": "FLAC"}
-    if path.suffix not in formats:
-        raise _WriteError(f"{one_line(path)}: unknown suffix {path.suffix!r}, expected one of {', '.join(formats)}")
-    encoded = io.BytesIO()
-    with soundfile.SoundFile(encoded, "w", SAMPLE_RATE, 1, "PCM_16", format=formats[path.suffix]) as file:
-        file.comment = json.dumps(description)
-        file.write(waveform)
-    _write(path, encoded.getvalue())
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """Tell a file that cannot be written from a sound that cannot be read."""
+    try:
+        yield
+    except AudioError as error:
+        raise _WriteError(str(error)) from None
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -326,7 +336,7 @@ class Imitated:
     imitations: int  # of them, that are there now
     made: int  # how many of these were not there before
     left_out: tuple[tuple[Path, str], ...]  # sounds that could not be imitated, each with a line that says why
-    shortened: tuple[Path, ...]  # sounds of which only the first HEARD_S seconds were used, as far as any was made
+    shortened: tuple[Path, ...]  # sounds that go on after the HEARD_S seconds that were used, as far as any was made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -376,10 +386,14 @@ def imitate_files(
     settings = {"version": __version__, "seed": seed, "count": count, "suffix": suffix}
     settings = json.loads(json.dumps(settings | {"imitator": dataclasses.asdict(config)}))
     targets = {out / sound.place / number: sound for sound in found for number in numbers}
-    old_rows = _prepare(out, settings, targets, force)
+    old = {
+        out / row["imitation"]: row
+        for row in _prepare(out, settings, targets, force)
+        if all((out / row[column]).exists() for column in COLUMNS[:2])
+    }
 
     n_sounds = len(found) + len(left_out)
-    rows: dict[str, dict[str, str]] = {}
+    rows: dict[Path, dict[str, str]] = {}
     shortened: list[Path] = []
     by_path = {sound.path: sound for sound in found}
     begun: dict[Path, Task] = {}
@@ -393,6 +407,8 @@ def imitate_files(
 
     def tasks() -> Iterator[Task]:
         for sound in found:
+            for number in numbers:
+                old.pop(out / sound.place / number, None)  # what is there is listed anew
             try:
                 seeds = _seeds(sound.path, seed, count)
             except OSError as error:
@@ -404,11 +420,17 @@ def imitate_files(
 
     def list_rows(task: Task, finished: dict[Path, dict[str, Any]]) -> None:
         for path, description in finished.items():
-            row = _row(out, path, by_path[task.sound], description)
-            rows[row["imitation"]] = row
+            rows[path] = _row(out, path, by_path[task.sound], description)
 
+    # the largest that the table can become
+    longest = {"seed": 2**48, "strategy": max(STRATEGIES, key=len), **dict.fromkeys(PART, 100_000.0001)}
+    most = [_row(out, out / sound.place / numbers[0], sound, longest) for sound in found]
+    size = count * len(_table(most)) + len(_table(old.values()))
     try:
-        with contextlib.closing(render(tasks(), config, min(workers or _cores(), max(len(found), 1)))) as outcomes:
+        with (
+            _room(out / TABLE, size),
+            contextlib.closing(render(tasks(), config, min(workers or _cores(), max(len(found), 1)))) as outcomes,
+        ):
             for outcome in outcomes:
                 list_rows(outcome.task, outcome.finished)
                 del begun[outcome.task.sound]
@@ -421,14 +443,18 @@ def imitate_files(
     except BaseException as error:  # also Ctrl-C: the table shall list what is finished
         for task in begun.values():
             list_rows(task, _finished(task))
-        with contextlib.suppress(ImitationError):  # a full disk has no room for it either
+        unlisted = ""
+        try:
             if rows:
-                _write_table(out, rows, old_rows)
+                _write(out / TABLE, _table([*old.values(), *rows.values()]))
+        except _WriteError:
+            unlisted = f" but {TABLE} could not be written,"
         if isinstance(error, ImitationError):
-            raise ImitationError(f"{error}; {len(rows)} imitations are there, the same call makes the rest") from None
+            there = f"{len(rows) + len(old)} imitations are there,{unlisted} the same call makes the rest"
+            raise ImitationError(f"{error}; {there}") from None
         raise
     if rows:
-        _write_table(out, rows, old_rows)
+        _write(out / TABLE, _table([*old.values(), *rows.values()]))
     elif not (out / TABLE).exists():
         (out / SETTINGS).unlink()  # nothing was made: no settings bind the next call
     left_out.sort()
@@ -442,7 +468,7 @@ def _find(sounds: Iterable[str | os.PathLike[str]], out: Path) -> tuple[list[_So
     first one's imitations. It ends with the full name of the sound: ``a.wav`` and ``a.flac`` may lie beside each other.
     """
     found: dict[Path, _Sound] = {}
-    left_out: list[tuple[Path, str]] = []
+    left_out: dict[Path, str] = {}
     names: dict[Path, str] = {}
     empty: AudioError | None = None
     for given in map(Path, sounds):
@@ -458,6 +484,8 @@ def _find(sounds: Iterable[str | os.PathLike[str]], out: Path) -> tuple[list[_So
                 number += 1
                 name = f"{root.name}-{number}"
             names[root] = name
+        if given.is_dir():
+            left_out |= {path: why for path, why in _passed_over(root) if not path.is_relative_to(out)}
         try:
             files = find_audio(root) if given.is_dir() else [root / given.name]
         except AudioError as error:
@@ -470,17 +498,31 @@ def _find(sounds: Iterable[str | os.PathLike[str]], out: Path) -> tuple[list[_So
             try:
                 str(inner).encode()
             except UnicodeEncodeError:
-                left_out.append((path, f"{one_line(path)}: its name is not UTF-8, a table cannot hold it"))
+                left_out[path] = f"{one_line(path)}: its name is not UTF-8, a table cannot hold it"
                 continue
             category = inner.parent.as_posix() if inner.parent != Path() else ""
             found[path] = _Sound(path, names[root] / inner, category)
     if not found and not left_out:
         raise ImitationError(str(empty or f"no sound to imitate beside those in {one_line(out)}"))
-    return list(found.values()), left_out
+    return list(found.values()), [(path, why) for path, why in left_out.items() if path not in found]
+
+
+def _passed_over(root: Path) -> Iterator[tuple[Path, str]]:
+    """What lies below a folder and may have been meant as a sound, with the reason why it is none; opens nothing."""
+    for path in root.rglob("*"):
+        suffix = path.suffix.lower()
+        if path.is_dir() or any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue
+        if not path.exists():
+            yield path, f"{one_line(path)}: is a link to what is not there"
+        elif not path.is_file():
+            yield path, f"{one_line(path)}: is a pipe, socket or device, expected a file"
+        elif suffix in _OTHER_SUFFIXES:
+            yield path, f"{one_line(path)}: files named {suffix} are not read, expected {', '.join(sorted(SUFFIXES))}"
 
 
 def _prepare(out: Path, settings: dict[str, Any], targets: dict[Path, _Sound], force: bool) -> list[dict[str, str]]:
-    """Make the folder ready, or refuse it; returns the rows of its table that are to be kept."""
+    """Make the folder ready, or refuse it; returns the rows of its table."""
     if out.exists() and not out.is_dir():
         raise ImitationError(f"{one_line(out)}: is a file, expected a folder")
     rows: list[dict[str, str]] = []
@@ -516,7 +558,7 @@ def _prepare(out: Path, settings: dict[str, Any], targets: dict[Path, _Sound], f
                 if _TEMPORARY.fullmatch(path.name):
                     path.unlink(missing_ok=True)
     _write(out / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
-    return [row for row in rows if out / row["imitation"] not in targets]
+    return rows
 
 
 def _require_hearable(sounds: set[Path]) -> None:
@@ -529,7 +571,8 @@ def _require_hearable(sounds: set[Path]) -> None:
             reasons.append(str(error) if isinstance(error, AudioError) else f"{one_line(sound)}: {error}")
         else:
             return
-    raise ImitationError(f"none of {len(sounds)} sounds could be imitated, nothing was replaced ({reasons[0]})")
+    why = f" ({reasons[0]})" if reasons else ""
+    raise ImitationError(f"none of {len(sounds)} sounds could be imitated, nothing was replaced{why}")
 
 
 def _compare(out: Path, settings: dict[str, Any]) -> None:
@@ -560,12 +603,6 @@ def _seeds(sound: Path, seed: int, count: int) -> tuple[int, ...]:
 # --- table ----------------------------------------------------------------------------------------------------------
 
 
-def _told_part() -> list[str]:
-    """Those of PART that this imitator tells."""
-    fields = {field.name for field in dataclasses.fields(Imitation)}
-    return [name for name in PART if name in fields]
-
-
 def _row(out: Path, path: Path, sound: _Sound, description: dict[str, Any]) -> dict[str, str]:
     try:
         recording = os.path.relpath(sound.path, out)
@@ -578,7 +615,7 @@ def _row(out: Path, path: Path, sound: _Sound, description: dict[str, Any]) -> d
         "speaker": f"p{description['seed']:012x}",  # a seed makes a person, so no two imitations share one
         "strategy": str(description["strategy"]),
         "seed": str(description["seed"]),
-        **{name: str(description[name]) for name in PART if name in description},
+        **{name: str(description[name]) for name in PART},
     }
 
 
@@ -597,15 +634,21 @@ def _read_table(out: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _write_table(out: Path, rows: dict[str, dict[str, str]], old_rows: list[dict[str, str]]) -> None:
-    """Write the rows, and the old ones whose two files are still there."""
-    everything = dict(rows)
-    for row in old_rows:
-        if all((out / row[column]).exists() for column in COLUMNS[:2]):
-            everything.setdefault(row["imitation"], row)
-    columns = (*COLUMNS, *_told_part())
+def _table(rows: Iterable[dict[str, str]]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, (*COLUMNS, *PART), restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(everything[name] for name in sorted(everything))
-    _write(out / TABLE, text.getvalue().encode())
+    writer.writerows(sorted(rows, key=lambda row: row["imitation"]))
+    return text.getvalue().encode()
+
+
+@contextlib.contextmanager
+def _room(path: Path, size: int) -> Iterator[None]:
+    """Keep room for a file on a disk that may fill up; it is free again afterwards, however this process ends."""
+    with tempfile.TemporaryFile(dir=path.parent, buffering=0) as file:
+        try:
+            if file.write(bytes(size)) < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise _WriteError(f"{one_line(path)}: cannot be written ({error.strerror})") from None
+        yield
