@@ -106,8 +106,8 @@ def test_tl_iminet_learns_by_the_same_loop():
     assert np.isfinite(losses).all()
     imitations = view.batch([sound.imitations[0] for sound in sounds], "imitation")
     recordings = view.batch([sound.recording for sound in sounds[:2]], "recording")
+    grid = view.search(network, [sound.imitations[0] for sound in sounds], [sound.recording for sound in sounds[:2]])
     with torch.no_grad():
-        grid = view.search(network, imitations, recordings)
         for column in range(2):
             alone = network(imitations.inputs, recordings.inputs[column : column + 1].expand(3, -1, -1, -1))
             np.testing.assert_allclose(grid[:, column], alone.numpy(), rtol=1e-3, atol=1e-4)

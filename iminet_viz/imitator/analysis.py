@@ -76,6 +76,14 @@ def _band_weights() -> np.ndarray:
     return weights / weights.sum(axis=0)
 
 
+@cache
+def audibility_db() -> np.ndarray:
+    """What the ear makes of each band, ``(N_BANDS,)``: the A-weighting of IEC 61672."""
+    square = band_frequencies() ** 2
+    gain = 12_194**2 * square**2 / (square + 20.6**2) / (square + 12_194**2)
+    return 20 * np.log10(gain / np.sqrt((square + 107.7**2) * (square + 737.9**2))) + 2.0
+
+
 def smooth(track: np.ndarray, duration_s: float) -> np.ndarray:
     """Average a track with a Hann window of this duration; ends are held."""
     width = int(duration_s * FRAME_RATE) | 1
@@ -129,15 +137,17 @@ def analyse(waveform: np.ndarray, sample_rate: int) -> Features:
         raise ImitationError(f"the sound has a rate of {sample_rate} Hz, expected at least 1,000")
     waveform = np.asarray(waveform, np.float32)
     start, stop = audible_part(waveform, sample_rate)
-    sound = soxr.resample(waveform[start:stop], sample_rate, SAMPLE_RATE).astype(np.float64)
+    part = waveform[start:stop]
+    if len(part) > 1:
+        part = part - part.mean()  # else the resampler makes a click of where an offset begins
+    sound = soxr.resample(part, sample_rate, SAMPLE_RATE).astype(np.float64)
     sound = np.pad(sound, (0, max(0, N_FFT - len(sound))))  # a click is a sound too
     spectrum = np.fft.rfft(sound)
     spectrum[: int(LOWEST_HZ * len(sound) / SAMPLE_RATE) + 1] = 0  # an offset or rumble would count as periodic
     sound = np.fft.irfft(spectrum, len(sound))
-    peak = np.abs(sound).max()
-    if peak < SILENCE * 1e-2:  # all of it lay above 8 kHz: nothing is left to hear here
+    if sound.std() <= max(3e-3 * part.std(), 1e-2 * SILENCE):  # what the two filters leave of a sound is no sound
         raise ImitationError(f"the sound has nothing between {LOWEST_HZ:.0f} Hz and 8 kHz")
-    sound = sound / peak
+    sound = sound / np.abs(sound).max()
 
     window = np.hanning(N_FFT)
     power = np.abs(np.fft.rfft(frames_of(sound, N_FFT) * window)) ** 2  # (frames, bins)
@@ -145,8 +155,7 @@ def analyse(waveform: np.ndarray, sample_rate: int) -> Features:
     bands_db = 10 * np.log10(bands + 1e-9 * bands.max())
     relative_db = np.maximum(bands_db - bands_db.max(axis=1, keepdims=True), -40)
 
-    # The ear hears 100 Hz and 8 kHz less than what is between: a pre-emphasis of 3 dB an octave below 1 kHz.
-    audibility = np.minimum(1, band_frequencies() / 1_000)
+    audibility = 10 ** (audibility_db() / 10)
     fine = np.sqrt(np.mean(np.square(frames_of(sound, 160)), axis=1))  # 10 ms: keeps attacks sharp
     heard = np.sqrt((bands * audibility).sum(axis=1) / (bands.sum(axis=1) + 1e-12))
     level = fine * heard
@@ -214,6 +223,8 @@ def _follow_pitch(sound: np.ndarray, n_frames: int) -> tuple[np.ndarray, np.ndar
     sure = (periodicity > 0.5) & loud
     if sure.any():  # where there is none, the pitch before and after is continued
         pitch = np.interp(rows, rows[sure], pitch[sure])
+    # what leaps an octave and back within 30 ms is an error of this tracker, or nothing that a voice can follow
+    pitch = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(pitch, 4, mode="edge"), 9), axis=1)
     at = np.arange(n_frames) / 2
     return 2 ** np.interp(at, rows, pitch), np.interp(at, rows, np.where(loud, periodicity, 0))
 

@@ -13,7 +13,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from iminet_viz.imitator.analysis import FRAME_RATE, LONGEST_S, N_BANDS, Features, band_frequencies, smooth
+from iminet_viz.imitator.analysis import (
+    FRAME_RATE,
+    LONGEST_S,
+    N_BANDS,
+    Features,
+    audibility_db,
+    band_frequencies,
+    smooth,
+)
 from iminet_viz.imitator.person import Person
 from iminet_viz.imitator.voice import (
     FORMANT_BANDWIDTHS_HZ,
@@ -56,6 +64,9 @@ class Heard:
     friction_width: np.ndarray  # (frames,) octaves
 
 
+HIGHEST_WHISTLE_HZ = 4_500.0
+DULL_HZ = 350.0  # centroid below which a sound becomes a thump
+
 # --- vowels and fricatives ------------------------------------------------------------------------------------------
 
 # First and second formants over an adult man's vowel quadrilateral (Peterson and Barney, 1952).
@@ -69,8 +80,8 @@ _VOWELS = np.array(
     ],
     float,
 )
-# From "kh" and the lips' "f" to "s"; only blowing, which is breath, is duller.
-_FRICATIVES = np.array([(hz, width) for hz in np.geomspace(900, 7_000, 12) for width in (0.6, 1.2, 2.4)])
+# From blowing at the microphone to "kh", the lips' "f", and "s".
+_FRICATIVES = np.array([(hz, width) for hz in np.geomspace(150, 7_000, 18) for width in (0.6, 1.2, 2.4)])
 
 
 def _third_formant(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -114,8 +125,8 @@ def retell(features: Features, person: Person, rng: np.random.Generator, config:
     """Hear a sound as a person will imitate it: in their tempo, register and vocal tract."""
     features = _retime(features, person, rng, config)
     level = features.level_db
-    if config.limit_articulation:
-        level = smooth(level, 0.03)
+    if config.limit_articulation:  # no voice falls silent between events that follow faster than it can say them
+        level = smooth(_fill_gaps(level, person.articulation_s), 0.03)
     level = level - level.max()
     exponent = person.level_exponent if config.vary_accuracy else 1.0
     if config.vary_accuracy:
@@ -130,7 +141,9 @@ def retell(features: Features, person: Person, rng: np.random.Generator, config:
     formants = np.exp(formants)
     formants = np.concatenate([formants, _third_formant(formants[:, 0], formants[:, 1])[:, None]], axis=1)
     error = rng.normal(0, spread, len(_FRICATIVES))
-    fricative = _FRICATIVES[_nearest(features.bands_db, _fricative_templates(), amplitude, error)]
+    # a snare's drumhead is louder than its wires, but "ksh" is what is heard
+    bands_db = np.maximum(features.bands_db + audibility_db(), -40)
+    fricative = _FRICATIVES[_nearest(bands_db, _fricative_templates(), amplitude, error)]
     voicing = _voicing(features, amplitude, config)
     return Heard(
         features,
@@ -196,6 +209,15 @@ def _retime(features: Features, person: Person, rng: np.random.Generator, config
     )
 
 
+def _fill_gaps(track: np.ndarray, duration_s: float) -> np.ndarray:
+    """Lift what is lower than both sides for less than a duration (a closing); beginnings and ends stay sharp."""
+    width = int(duration_s * FRAME_RATE) | 1
+    for extreme, beyond in ((np.max, -np.inf), (np.min, np.inf)):
+        padded = np.pad(track, width // 2, constant_values=beyond)
+        track = extreme(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
+    return track
+
+
 def _voicing(features: Features, amplitude: np.ndarray, config: ImitatorConfig) -> np.ndarray:
     if not config.steady_voicing:
         return np.clip((features.periodicity - 0.3) / 0.4, 0, 1)
@@ -216,6 +238,7 @@ def _fold_pitch(
     """The sound's pitch, moved by octaves to where a person sings, no higher, lower or faster than they can."""
     weight = amplitude * features.periodicity + 1e-6
     scale = comfortable_hz / person.register_hz
+    low, high = np.log2(person.lowest_hz * scale), np.log2(min(person.highest_hz * scale, HIGHEST_WHISTLE_HZ))
     if features.tonality < 0.35:
         # nothing to sing: the voice rises and falls with the brightness, a little
         contour = 0.35 * np.log2(features.centroid_hz)
@@ -224,14 +247,12 @@ def _fold_pitch(
         contour = np.log2(features.pitch_hz)
         middle = (contour * weight).sum() / weight.sum()
         if config.limit_pitch:  # as few octaves as bring it within reach
-            lowest, highest = np.log2(person.lowest_hz * scale) + 0.2, np.log2(person.highest_hz * scale) - 0.4
-            contour = contour + np.ceil(max(0.0, lowest - middle)) - np.ceil(max(0.0, middle - highest))
+            contour = contour + np.ceil(max(0.0, low + 0.2 - middle)) - np.ceil(max(0.0, middle - high + 0.4))
     if config.vary_accuracy:
         error = smooth(rng.normal(0, 2, len(contour)), 0.2) + rng.normal()
         contour = contour + person.pitch_error * error / 12
     if not config.limit_pitch:
         return 2 ** np.clip(contour, np.log2(40), np.log2(4_000))
-    low, high = np.log2(person.lowest_hz * scale), np.log2(person.highest_hz * scale)
     # what goes beyond the range comes back by octaves where it stays there, and is bent where it passes
     contour = np.where(contour > high + 0.3, contour - np.ceil(contour - high), contour)
     contour = np.where(contour < low - 0.3, contour + np.ceil(low - contour), contour)
@@ -244,7 +265,7 @@ def _fold_pitch(
 def hum(heard: Heard, person: Person, rng: np.random.Generator, config: ImitatorConfig) -> Score:
     """Sing it: the voice follows pitch, level and vowel; noisy stretches become breath and friction."""
     n = len(heard.amplitude)
-    closed = rng.random() < 0.25  # "mmm"
+    closed = rng.random() < 0.25 + 0.5 * _dull(heard.features)  # "mmm"
     voicing = heard.voicing if heard.features.tonality > 0.35 else np.ones(n)
     if closed or rng.random() < 0.25:  # some sing everything; closed lips let no friction out
         voicing = np.maximum(voicing, 0.8)
@@ -263,7 +284,8 @@ def hum(heard: Heard, person: Person, rng: np.random.Generator, config: Imitator
 
 def noise(heard: Heard, person: Person, rng: np.random.Generator, config: ImitatorConfig) -> Score:
     """Shape noise with tongue and lips: "shhh", "whoosh", "fff"; no voice."""
-    share = rng.beta(0.7, 1.2)  # breath through the tract, or friction at the teeth
+    # breath through the tract, or friction at the teeth; thumps are blown
+    share = rng.beta(0.7, 1.2) * (1 - _dull(heard.features))
     amplitude = heard.amplitude
     bursts: tuple[Burst, ...] = ()
     if config.consonants:
@@ -299,6 +321,7 @@ def syllables(heard: Heard, person: Person, rng: np.random.Generator, config: Im
     shortest = rng.uniform(0.03, 0.08)  # seconds in which a syllable dies away at the fastest
     bursts: list[Burst] = []
     pop = rng.random() < 0.5
+    dull = _dull(features)
     for begin, stop, sharp in zip(features.onsets, (*features.onsets[1:], n), features.sharpness, strict=True):
         length = stop - begin
         t = np.arange(length)
@@ -309,7 +332,8 @@ def syllables(heard: Heard, person: Person, rng: np.random.Generator, config: Im
         rise = int(own.argmax())
         own = np.maximum(own, peak * np.exp(-np.abs(t - rise) / (shortest * FRAME_RATE)))
         own = own * _closure(length, 0.035)
-        vowel = voiceless < 0.2 + 0.75 * float((heard.voicing[begin:stop] * own).sum() / own.sum())
+        voicing = float((heard.voicing[begin:stop] * own).sum() / own.sum())
+        vowel = voiceless < 0.2 + 0.8 * max(voicing, _pitched(features), 0.7 * dull)
         # where the consonants are, in frames
         onset = int(min(rng.uniform(0.04, 0.12) * FRAME_RATE, 0.4 * length))
         first = {"fricative": 1.0, "affricate": 1.0, "plosive": 0.3, "glide": 0.0, "none": 0.0}[str(start)]
@@ -326,7 +350,7 @@ def syllables(heard: Heard, person: Person, rng: np.random.Generator, config: Im
             voiced[begin:stop] += own * nucleus
         else:
             share += own * nucleus * 0.7
-            breath[begin:stop] += own * nucleus * 0.7
+            breath[begin:stop] += own * nucleus * 0.7 * (1 - dull)
         if end == "nasal":
             nasal[begin:stop] = last
         if start == "glide":  # "w": the lips open
@@ -395,8 +419,8 @@ def _score(
 def _start_odds(heard: Heard) -> np.ndarray:
     """How a syllable begins: sudden sounds with a plosive, slow ones with a fricative or a glide."""
     sharp = float(heard.features.sharpness.max())
-    tonality = heard.features.tonality
-    odds = np.array([0.1 + 0.6 * sharp, 0.35 * (1 - tonality) + 0.05, 0.3 * sharp * (1 - 0.5 * tonality), 0.25 * (1 - sharp) + 0.05, 0.1])  # fmt: skip # noqa: E501
+    noisy = (1 - heard.features.tonality) * (1 - _dull(heard.features))
+    odds = np.array([0.1 + 0.6 * sharp, 0.35 * noisy + 0.02, 0.3 * sharp * noisy + 0.02, 0.25 * (1 - sharp) + 0.05, 0.1])  # fmt: skip # noqa: E501
     return odds / odds.sum()
 
 
@@ -420,17 +444,20 @@ def _dips(heard: Heard, duration_s: float, threshold: float) -> np.ndarray:
 
 
 def _plosive(heard: Heard, frame: int, amplitude: float, pop: bool, rng: np.random.Generator) -> Burst:
-    """Release of lips or tongue where the sound's spectrum at this frame is nearest."""
+    """Release of lips or tongue where the sound's spectrum at this frame is nearest; a thump is a pop of the lips."""
     near = slice(frame, frame + 10)
     centre = float(np.exp(np.log(heard.friction_hz[near]).mean() + rng.normal(0, 0.2)))
-    low = centre < 1_200
+    dull = _dull(heard.features)
+    pop = pop or rng.random() < dull
     return Burst(
         frame,
-        amplitude,
+        amplitude * (1 - 0.8 * dull),
         centre,
-        width_octaves=1.2 if low else 0.8,
+        width_octaves=1.2 if centre < 1_200 else 0.8,
         duration_s=rng.uniform(0.004, 0.02),
-        pop=amplitude * rng.uniform(0.5, 1.5) if pop or low else 0.0,
+        pop=amplitude * rng.uniform(0.5, 1.5) * (1 + dull) if pop else 0.0,
+        pop_hz=rng.uniform(100, 250) * (1 - 0.4 * dull),
+        pop_s=rng.uniform(0.008, 0.016) * (1 + 2 * dull),
     )
 
 
@@ -452,7 +479,7 @@ def _growl(heard: Heard, person: Person) -> float:
 
 def _trill(heard: Heard, rng: np.random.Generator) -> float:
     """What flutters faster than syllables is rolled, at the rate of tongue or lips (Ladefoged and Maddieson, 1996)."""
-    if heard.features.flutter_hz and rng.random() < 0.8:
+    if heard.features.flutter_hz > 15 and rng.random() < 0.8:
         return float(np.clip(heard.features.flutter_hz, 18, 33))
     return 0.0
 
@@ -465,13 +492,24 @@ def _pitched(sound: Features) -> float:
     return float(np.clip((sound.tonality - 0.35) / 0.45, 0, 1))
 
 
+def _sustained(sound: Features) -> float:
+    """1 for what can be sung, near 0 for knocks: how long an event stays within 10 dB of the loudest."""
+    loud_s = float((sound.level_db > -10).sum()) / FRAME_RATE / len(sound.onsets)
+    return min(1.0, loud_s / 0.3)
+
+
+def _dull(sound: Features) -> float:
+    """1 for a thump, an octave or more below :data:`DULL_HZ`, 0 for all that is above."""
+    return float(np.clip(np.log2(DULL_HZ / sound.brightness_hz), 0, 1))
+
+
 # How likely each is, by what the sound is like.
 STRATEGIES: dict[str, tuple[Strategy, Callable[[Features], float]]] = {
-    "hum": (hum, lambda sound: 0.08 + _pitched(sound)),
+    "hum": (hum, lambda sound: 0.08 + _pitched(sound) * _sustained(sound)),
     "syllables": (syllables, lambda sound: 0.6 + 0.6 * float(sound.sharpness.max())),
     "whistle": (
         whistle,
-        lambda sound: 0.03 + 0.5 * _pitched(sound) * (np.exp(np.log(sound.pitch_hz).mean()) > 500),
+        lambda sound: 0.03 + 0.5 * _pitched(sound) * _sustained(sound) * (np.exp(np.log(sound.pitch_hz).mean()) > 500),
     ),
     "noise": (noise, lambda sound: 0.08 + 1 - _pitched(sound)),
 }

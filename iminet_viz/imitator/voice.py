@@ -32,7 +32,9 @@ class Burst:
     centre_hz: float
     width_octaves: float
     duration_s: float
-    pop: float = 0.0  # amplitude of the breath's thump at 100 to 300 Hz
+    pop: float = 0.0  # amplitude of the breath's thump
+    pop_hz: float = 150.0
+    pop_s: float = 0.012  # in which it falls by 9 dB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,11 @@ def perform(score: Score, person: Person, rng: np.random.Generator, glottal_nois
     whispered: np.ndarray = tract * np.sqrt(frequencies / 1_000)
     effort = np.maximum(1, frequencies / 500) ** (person.effort / 6.02)
     cavity = _band(score.friction_hz[:, None], score.friction_width[:, None])
+    # the second resonance of the cavity moves with tongue and lips
+    above = 2 ** (rng.uniform(0.6, 1.4) + smooth(rng.normal(0, 1, score.n_frames), 0.3))
+    cavity = cavity + rng.uniform(0.1, 0.6) * _band(
+        (score.friction_hz * above)[:, None], np.full((score.n_frames, 1), 0.4)
+    )
     if score.free_db is not None:
         tract = whispered = cavity = _free(score.free_db)
     if score.voiced.max() > 0:
@@ -149,7 +156,10 @@ def formants_to_response(formants_hz: np.ndarray, bandwidths_hz: np.ndarray, fre
 
 def _tract(score: Score, person: Person) -> np.ndarray:
     """Response of the vocal tract per frame, ``(frames, N_FFT // 2 + 1)`` complex."""
-    formants = all_formants(score.formants_hz) * person.tract
+    # a nasal murmur has its lowest resonance at 250 Hz, whatever the tongue does (Fujimura, 1962)
+    lowest = score.formants_hz.copy()
+    lowest[:, 0] += score.nasal * (250 - lowest[:, 0])
+    formants = all_formants(lowest) * person.tract
     # losses grow with the opening of the mouth; closed lips damp what is above the first formant
     bandwidths = FORMANT_BANDWIDTHS_HZ * (1 + score.nasal[:, None] * np.where(np.arange(8) < 1, 0.3, 3.0))
     frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
@@ -196,7 +206,9 @@ def _shape(source: np.ndarray, response: np.ndarray, amplitude: np.ndarray) -> n
 def _add_burst(output: np.ndarray, burst: Burst, rng: np.random.Generator) -> None:
     """Add a burst where its frame is, in place."""
     start = burst.frame * HOP
-    length = min(len(output) - start, int(SAMPLE_RATE * (0.02 + 3 * burst.duration_s)))
+    length = min(
+        len(output) - start, int(SAMPLE_RATE * (0.02 + 3 * burst.duration_s + 5 * burst.pop_s * (burst.pop > 0)))
+    )
     if length < 16:
         return
     t = np.arange(length) / SAMPLE_RATE
@@ -207,7 +219,10 @@ def _add_burst(output: np.ndarray, burst: Burst, rng: np.random.Generator) -> No
     noise *= np.exp(-t / burst.duration_s) * np.minimum(1, t / 0.001)
     output[start : start + length] += burst.amplitude * noise / (np.sqrt(np.mean(noise[:160] ** 2)) + 1e-12)
     if burst.pop:
-        thump = np.sin(2 * np.pi * rng.uniform(100, 250) * t * (1 - 2 * t)) * np.exp(-t / 0.012)
+        # its pitch falls, from a little above
+        thump = np.sin(2 * np.pi * burst.pop_hz * (t - 0.4 * burst.pop_s * np.expm1(-t / burst.pop_s))) * np.exp(
+            -t / burst.pop_s
+        )
         output[start : start + length] += burst.pop * thump
 
 
