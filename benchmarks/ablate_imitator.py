@@ -34,7 +34,7 @@ from transfer import SOUNDS, Bench, People, Sound, drop_leaks, imitator_fingerpr
 import iminet_viz
 from iminet_viz.audio import atomic_path
 from iminet_viz.errors import IminetVizError
-from iminet_viz.evaluation import bootstrap_interval, count_above, reciprocal_rank
+from iminet_viz.evaluation import bootstrap_interval
 from iminet_viz.imitator import STRATEGIES, ImitatorConfig
 
 # what decides a row besides the imitator; a change of it trains all rows anew
@@ -94,8 +94,7 @@ def train_row(
     for seed in row.seeds:
         network = bench.network(seed)
         train_contrastive(network, bench.view, bench.sounds, dataclasses.replace(recipe, seed=seed))
-        scores = bench.scores(network)["telephone"]
-        ranks.append(reciprocal_rank(*count_above(scores, people.targets)).tolist())
+        ranks.append(people.reciprocal_ranks(bench.scores(network)).tolist())
     with atomic_path(stored) as temporary:
         temporary.write_text(json.dumps({"row": str(row), "recipe": str(recipe), "ranks": ranks}), encoding="utf-8")
 

@@ -13,7 +13,7 @@ Two measures, on recordings that nothing was trained on:
 Sounds that are, or contain, a telephone recording or a drum candidate are left out of the training (normalised
 cross-correlation): those with a correlation of 1.000 are counted, each of the others is printed, ``--json`` names all.
 Beside the nets: the untrained alignment, nets with random weights, the mean over seeds (of scores standardised per
-query), and the sum of that mean and the untrained alignment.
+query), the sum of that mean and the untrained alignment, and how far both are above that, over the same queries.
 
     .venv/bin/python benchmarks/transfer.py --data DATA --cache /tmp/imitations
 """
@@ -43,7 +43,7 @@ from iminet_viz.audio import atomic_path, read_native
 from iminet_viz.datasets import telephone
 from iminet_viz.datasets._table import read_metadata, refuse
 from iminet_viz.errors import IminetVizError, ImitationError
-from iminet_viz.evaluation import RetrievalResult, bootstrap_interval, count_above, evaluate_retrieval
+from iminet_viz.evaluation import RetrievalResult, bootstrap_interval, count_above, evaluate_retrieval, reciprocal_rank
 from iminet_viz.imitator import ImitatorConfig, analyse, imitate
 
 SOUNDS = ("dirt-samples-subset", "tuxpaint-effects", "gmrockkit-drums", "lupyan-seed-sounds", "esc10")
@@ -311,6 +311,10 @@ class People:
             "beatbox": evaluate_classes(scores["beatbox"], self.drum_classes, self.candidate_classes),
         }
 
+    def reciprocal_ranks(self, scores: dict[str, np.ndarray]) -> np.ndarray:
+        """Of each telephone query, ``(244,)``."""
+        return reciprocal_rank(*count_above(scores["telephone"], self.targets))
+
     def mask(self, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Take a query's own file out of its candidates."""
         return scores | {"telephone": np.where(self.itself, -np.inf, scores["telephone"])}
@@ -576,7 +580,15 @@ def run(options: Options) -> None:
         mean = fuse(trained)
         if options.seeds > 1:
             add(f"{kind}, mean of {options.seeds} seeds", mean)
-        add(f"{kind}, mean + dtw", fuse([mean, untrained]))
+        fused = fuse([mean, untrained])
+        add(f"{kind}, mean + dtw", fused)
+        for name, scores in {"mean": mean, "mean + dtw": fused}.items():
+            differences = people.reciprocal_ranks(scores) - people.reciprocal_ranks(untrained)
+            low, high = bootstrap_interval(differences, np.mean, seed=0)
+            report[kind][f"{name} over dtw"] = {"difference": differences.mean(), "interval": (low, high)}
+            click.echo(
+                f"{kind}, {name} over dtw, telephone, paired: {differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+            )
     first = people.figures(untrained)
     for name, result in first.items():
         click.echo(f"{name}: n {result.n}, {result.candidates} candidates, chance {result.chance:.3f}")

@@ -81,12 +81,10 @@ def perform(score: Score, person: Person, rng: np.random.Generator, glottal_nois
     # a whisper arises above the glottis, where it excites the lowest formant least
     whispered: np.ndarray = tract * np.sqrt(frequencies / 1_000)
     effort = np.maximum(1, frequencies / 500) ** (person.effort / 6.02)
-    cavity = _band(score.friction_hz[:, None], score.friction_width[:, None])
-    # the second resonance of the cavity moves with tongue and lips
+    # a cavity has a second resonance, which moves with tongue and lips
     above = 2 ** (rng.uniform(0.6, 1.4) + smooth(rng.normal(0, 1, score.n_frames), 0.3))
-    cavity = cavity + rng.uniform(0.1, 0.6) * _band(
-        (score.friction_hz * above)[:, None], np.full((score.n_frames, 1), 0.4)
-    )
+    cavity = _band(score.friction_hz[:, None], score.friction_width[:, None], frequencies)
+    cavity += rng.uniform(0.1, 0.6) * _band((score.friction_hz * above)[:, None], 0.4, frequencies)
     if score.free_db is not None:
         tract = whispered = cavity = _free(score.free_db)
     if score.voiced.max() > 0:
@@ -101,7 +99,7 @@ def perform(score: Score, person: Person, rng: np.random.Generator, glottal_nois
         log_pitch = np.log2(score.whistle_hz) + smooth(rng.normal(0, 0.02, score.n_frames), 0.05)
         tone = np.sin(2 * np.pi * np.cumsum(2 ** samples(log_pitch)) / SAMPLE_RATE)
         output += 1.4 * tone * samples(score.whistle)  # as loud as noise of the same amplitude
-        narrow = _band(score.whistle_hz[:, None], np.full((score.n_frames, 1), 0.25))
+        narrow = _band(score.whistle_hz[:, None], 0.25, frequencies)
         output += _shape(rng.standard_normal(n), narrow, score.whistle * 0.12)
     for burst in score.bursts:
         _add_burst(output, burst, rng)
@@ -169,11 +167,10 @@ def _tract(score: Score, person: Person) -> np.ndarray:
     return response * damping * (0.2 + radiation)
 
 
-def _band(centre_hz: np.ndarray, width_octaves: np.ndarray) -> np.ndarray:
-    """Gain of a cavity: one at its centre, falling by 12 dB at the width: ``(frames, N_FFT // 2 + 1)``."""
-    frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
-    distance = np.log2(np.maximum(frequencies, 30) / centre_hz) / width_octaves
-    return 1 / (1 + (distance**2) * 3)
+def _band(centre_hz: np.ndarray | float, width_octaves: np.ndarray | float, frequencies_hz: np.ndarray) -> np.ndarray:
+    """Gain of a cavity: one at its centre, falling by 12 dB at the width; ``(frames, 1)`` and ``(bins,)`` to both."""
+    distance = np.log2(np.maximum(frequencies_hz, 30) / centre_hz) / width_octaves
+    return np.asarray(1 / (1 + 3 * distance**2))
 
 
 def _free(bands_db: np.ndarray) -> np.ndarray:
@@ -206,24 +203,21 @@ def _shape(source: np.ndarray, response: np.ndarray, amplitude: np.ndarray) -> n
 def _add_burst(output: np.ndarray, burst: Burst, rng: np.random.Generator) -> None:
     """Add a burst where its frame is, in place."""
     start = burst.frame * HOP
-    length = min(
-        len(output) - start, int(SAMPLE_RATE * (0.02 + 3 * burst.duration_s + 5 * burst.pop_s * (burst.pop > 0)))
-    )
+    duration_s = 0.02 + 3 * burst.duration_s + (5 * burst.pop_s if burst.pop else 0)
+    length = min(len(output) - start, int(SAMPLE_RATE * duration_s))
     if length < 16:
         return
     t = np.arange(length) / SAMPLE_RATE
     n_fft = 1 << (length - 1).bit_length()
     frequencies = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)
-    distance = np.log2(np.maximum(frequencies, 30) / burst.centre_hz) / burst.width_octaves
-    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(length), n_fft) / (1 + 3 * distance**2))[:length]
+    band = _band(burst.centre_hz, burst.width_octaves, frequencies)
+    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(length), n_fft) * band)[:length]
     noise *= np.exp(-t / burst.duration_s) * np.minimum(1, t / 0.001)
     output[start : start + length] += burst.amplitude * noise / (np.sqrt(np.mean(noise[:160] ** 2)) + 1e-12)
     if burst.pop:
-        # its pitch falls, from a little above
-        thump = np.sin(2 * np.pi * burst.pop_hz * (t - 0.4 * burst.pop_s * np.expm1(-t / burst.pop_s))) * np.exp(
-            -t / burst.pop_s
-        )
-        output[start : start + length] += burst.pop * thump
+        fall = np.exp(-t / burst.pop_s)
+        cycles = burst.pop_hz * (t + 0.4 * burst.pop_s * (1 - fall))  # its pitch falls too, from a little above
+        output[start : start + length] += burst.pop * fall * np.sin(2 * np.pi * cycles)
 
 
 def record(voice: np.ndarray, person: Person, rng: np.random.Generator, microphone: bool, room: bool) -> np.ndarray:
