@@ -185,6 +185,16 @@ def test_pitch_is_folded_by_octaves_into_the_register(hz):
         assert abs(octaves - round(octaves)) < 0.05
 
 
+def test_a_glide_wider_than_the_voice_is_sung_narrower_without_a_leap():
+    octaves = 4.0
+    rising = np.sin(2 * np.pi * np.cumsum(150 * 2 ** (octaves * seconds(2.0) / 2.0)) / RATE)
+    for seed in range(10):
+        heard, person = heard_by(rising, seed)
+        log_pitch = np.log2(heard.pitch_hz[25:-25])
+        assert (np.diff(log_pitch) > -0.02).all()  # never back
+        assert np.ptp(log_pitch) > 0.7 * np.log2(person.highest_hz / person.lowest_hz)
+
+
 def test_glides_are_limited():
     followed = limit_glide(np.concatenate([np.full(50, 100.0), np.full(150, 800.0)]), octaves_per_s=6)
     assert np.abs(np.diff(np.log2(followed))).max() * FRAME_RATE <= 6.001

@@ -135,17 +135,18 @@ def analyse(waveform: np.ndarray, sample_rate: int) -> Features:
 
     if sample_rate < 1_000:
         raise ImitationError(f"the sound has a rate of {sample_rate} Hz, expected at least 1,000")
-    waveform = np.asarray(waveform, np.float32)
+    waveform = np.asarray(waveform, np.float64)
     start, stop = audible_part(waveform, sample_rate)
     part = waveform[start:stop]
     if len(part) > 1:
         part = part - part.mean()  # else the resampler makes a click of where an offset begins
-    sound = soxr.resample(part, sample_rate, SAMPLE_RATE).astype(np.float64)
+    sound = soxr.resample(part, sample_rate, SAMPLE_RATE)
     sound = np.pad(sound, (0, max(0, N_FFT - len(sound))))  # a click is a sound too
     spectrum = np.fft.rfft(sound)
     spectrum[: int(LOWEST_HZ * len(sound) / SAMPLE_RATE) + 1] = 0  # an offset or rumble would count as periodic
     sound = np.fft.irfft(spectrum, len(sound))
-    if sound.std() <= max(3e-3 * part.std(), 1e-2 * SILENCE):  # what the two filters leave of a sound is no sound
+    # Clicks at the edges of a tone of 9 kHz are 45 dB below it; the least of 878 recordings was at 24 dB.
+    if sound.std() <= max(1e-2 * part.std(), 1e-2 * SILENCE):
         raise ImitationError(f"the sound has nothing between {LOWEST_HZ:.0f} Hz and 8 kHz")
     sound = sound / np.abs(sound).max()
 

@@ -245,17 +245,21 @@ def _fold_pitch(
         contour += np.log2(comfortable_hz) - (contour * weight).sum() / weight.sum()
     else:
         contour = np.log2(features.pitch_hz)
-        middle = (contour * weight).sum() / weight.sum()
-        if config.limit_pitch:  # as few octaves as bring it within reach
-            contour = contour + np.ceil(max(0.0, low + 0.2 - middle)) - np.ceil(max(0.0, middle - high + 0.4))
+        if config.limit_pitch:  # as few octaves as bring most of it within reach
+            octaves = np.array(sorted(range(-7, 8), key=abs))[:, None]
+            reached = ((contour + octaves > low) & (contour + octaves < high)) @ weight / weight.sum()
+            contour = contour + octaves[(reached - 0.02 * np.abs(octaves[:, 0])).argmax()]
     if config.vary_accuracy:
         error = smooth(rng.normal(0, 2, len(contour)), 0.2) + rng.normal()
         contour = contour + person.pitch_error * error / 12
     if not config.limit_pitch:
         return 2 ** np.clip(contour, np.log2(40), np.log2(4_000))
-    # what goes beyond the range comes back by octaves where it stays there, and is bent where it passes
-    contour = np.where(contour > high + 0.3, contour - np.ceil(contour - high), contour)
-    contour = np.where(contour < low - 0.3, contour + np.ceil(low - contour), contour)
+    # what is wider than the voice is sung narrower, and what lies beside it is moved there: nobody leaps in mid-glide
+    lowest, highest = np.quantile(contour[weight > 0.1 * weight.max()], [0.05, 0.95])
+    half, middle = (highest - lowest) / 2, (highest + lowest) / 2
+    narrower = min(1.0, (high - low) / max(2 * half, 1e-6))
+    moved = np.clip(middle, low + narrower * half, high - narrower * half)
+    contour = moved + narrower * (contour - middle)
     return limit_glide(2 ** smooth(np.clip(contour, low, high), 0.04), octaves_per_s=6)
 
 
@@ -290,7 +294,7 @@ def noise(heard: Heard, person: Person, rng: np.random.Generator, config: Imitat
     bursts: tuple[Burst, ...] = ()
     if config.consonants:
         amplitude = amplitude * _dips(heard, 0.03, 0.4)
-        bursts = _plosives(heard, rng, 0.5)
+        bursts = _plosives(heard, rng, 0.5, rng.random() < 0.5)
     return _score(
         heard,
         breath=amplitude * np.sqrt(share),
@@ -461,11 +465,9 @@ def _plosive(heard: Heard, frame: int, amplitude: float, pop: bool, rng: np.rand
     )
 
 
-def _plosives(heard: Heard, rng: np.random.Generator, threshold: float) -> tuple[Burst, ...]:
+def _plosives(heard: Heard, rng: np.random.Generator, threshold: float, pop: bool) -> tuple[Burst, ...]:
     return tuple(
-        _plosive(
-            heard, int(onset), float(heard.amplitude[onset : onset + 20].max()) * rng.uniform(0.6, 1.4), False, rng
-        )
+        _plosive(heard, int(onset), float(heard.amplitude[onset : onset + 20].max()) * rng.uniform(0.6, 1.4), pop, rng)
         for onset, sharp in zip(heard.features.onsets, heard.features.sharpness, strict=True)
         if sharp > threshold
     )
@@ -479,8 +481,8 @@ def _growl(heard: Heard, person: Person) -> float:
 
 def _trill(heard: Heard, rng: np.random.Generator) -> float:
     """What flutters faster than syllables is rolled, at the rate of tongue or lips (Ladefoged and Maddieson, 1996)."""
-    if heard.features.flutter_hz > 15 and rng.random() < 0.8:
-        return float(np.clip(heard.features.flutter_hz, 18, 33))
+    if heard.features.flutter_hz and rng.random() < 0.8:
+        return float(np.clip(heard.features.flutter_hz, 16, 33))
     return 0.0
 
 
