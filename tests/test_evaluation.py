@@ -1,17 +1,24 @@
 """The figures against numbers worked out by hand, other implementations, and chance."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, label_ranking_average_precision_score, recall_score
-from torchmetrics.retrieval import RetrievalMRR
+from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalRecall
 
 from iminet_viz.evaluation import (
     bootstrap_interval,
+    compare_paired,
+    compare_seeds,
     count_above,
     evaluate_classification,
     evaluate_retrieval,
+    evaluate_within,
     reciprocal_rank,
+    reciprocal_ranks,
 )
 
 CHANCE = {20: 0.180, 60: 0.078, 120: 0.045}  # paper.md, section 5
@@ -97,6 +104,163 @@ def test_mrr_is_that_of_torchmetrics_and_sklearn(signal):
     ours = evaluate_retrieval(scores, targets)
     assert ours.mrr == pytest.approx(other.item(), abs=1e-6)
     assert ours.mrr == pytest.approx(label_ranking_average_precision_score(relevant, scores))
+
+
+def relevant_of(targets: np.ndarray, candidates: int) -> np.ndarray:
+    return np.arange(candidates) == targets[:, None]
+
+
+def by_torchmetrics(metric, scores: np.ndarray, relevant: np.ndarray) -> float:
+    """torchmetrics takes a score of 0 or less for "not retrieved", so the scores are made positive."""
+    indexes = torch.arange(len(scores))[:, None].expand(scores.shape)
+    flat = (torch.from_numpy(x).flatten() for x in (np.exp(scores), relevant))
+    return metric(*flat, indexes.flatten()).item()
+
+
+@pytest.mark.parametrize("k", [1, 5, 10])
+def test_recall_is_that_of_torchmetrics(k):
+    scores, targets = random_case()
+    ours = getattr(evaluate_retrieval(scores, targets), f"recall_at_{k}")
+    assert ours == pytest.approx(by_torchmetrics(RetrievalRecall(top_k=k), scores, relevant_of(targets, 15)))
+
+
+def test_several_right_answers_are_counted_as_by_torchmetrics():
+    rng = np.random.default_rng(1)
+    scores, answers = rng.standard_normal((60, 15)), rng.random((60, 15)) < 0.2
+    answers[np.arange(60), rng.integers(0, 15, 60)] = True
+    ours = evaluate_retrieval(scores, answers)
+    assert ours.mrr == pytest.approx(by_torchmetrics(RetrievalMRR(), scores, answers), abs=1e-6)
+    np.testing.assert_allclose(reciprocal_ranks(scores, answers).mean(), ours.mrr)
+    for k in (1, 5, 10):
+        hits = by_torchmetrics(RetrievalHitRate(top_k=k), scores, answers)
+        assert getattr(ours, f"recall_at_{k}") == pytest.approx(hits)
+
+
+def test_of_several_right_answers_the_best_ranked_counts():
+    scores = np.array([[9.0, 8, 7, 6, 5], [9.0, 8, 7, 6, 5], [1.0, 1, 1, 0, 0]])
+    answers = np.array([[0, 1, 0, 1, 0], [0, 0, 0, 1, 1], [1, 1, 0, 0, 1]], bool)
+    # ranks 2 and 4; of the last, two of three tied are right: the first of them is first in 2 of 3 orders, else second
+    np.testing.assert_allclose(reciprocal_ranks(scores, answers), [1 / 2, 1 / 4, 2 / 3 + 1 / 3 / 2])
+    result = evaluate_retrieval(scores, answers)
+    assert result.recall_at_1 == pytest.approx((0 + 0 + 2 / 3) / 3)
+    assert result.median_rank == 2  # of 2, 4, 4/3
+    # two of five in random order: first is 1, 2, 3, 4 in 4, 3, 2, 1 of 10 orders; three of five: 6, 3, 1 of 10
+    two, three = (4 + 3 / 2 + 2 / 3 + 1 / 4) / 10, (6 + 3 / 2 + 1 / 3) / 10
+    assert result.chance == pytest.approx((2 * two + three) / 3)
+    as_column = evaluate_retrieval(scores, np.array([1, 3, 0]))
+    assert as_column == evaluate_retrieval(scores, relevant_of(np.array([1, 3, 0]), 5))
+
+
+@pytest.mark.parametrize(("above", "tied", "right"), [(0, 4, 2), (2, 5, 3), (1, 3, 3), (0, 6, 1), (3, 2, 2)])
+def test_ties_among_several_right_answers_are_the_mean_over_all_orders(above, tied, right):
+    labels = [True] * right + [False] * (tied - right)
+    firsts = [above + 1 + order.index(True) for order in itertools.permutations(labels)]
+    ours = reciprocal_rank(np.array([above]), np.array([tied]), np.array([right]))[0]
+    assert ours == pytest.approx(np.mean([1 / rank for rank in firsts]))
+
+
+def test_a_constant_scorer_scores_chance_with_several_right_answers_too():
+    answers = np.zeros((12, 9), bool)
+    for row in range(12):
+        answers[row, [row % 9, (2 * row + 1) % 9]] = True
+    result = evaluate_retrieval(np.zeros((12, 9)), answers)
+    assert result.mrr == pytest.approx(result.chance)
+    assert result.permuted_mrr == pytest.approx(result.chance, abs=0.02)
+
+
+def test_the_permuted_control_is_that_of_a_plain_loop():
+    """Ties, several right answers, and queries that are themselves the answer of others."""
+    rng = np.random.default_rng(2)
+    scores = rng.integers(0, 5, (8, 6)).astype(float)
+    targets = np.array([0, 1, 2, 3, 4, 5, 0, 1])
+    scores[0, 1] = scores[3, 4] = -np.inf
+    ours = evaluate_retrieval(scores, targets, seed=5, n_permutations=50)
+    order, means = np.random.default_rng(5), []
+    for _ in range(50):
+        other = targets[order.permutation(8)]
+        other = np.where(np.isneginf(scores[np.arange(8), other]), targets, other)
+        means.append(reciprocal_rank(*count_above(scores, other)).mean())
+    assert ours.permuted_mrr == pytest.approx(np.mean(means))
+    real = reciprocal_rank(*count_above(scores, targets)).mean()
+    assert ours.p == pytest.approx((1 + np.sum(np.array(means) >= real - 1e-12)) / 51)
+
+
+def test_within_a_category_only_its_own_candidates_are_ranked():
+    #                    a  a    b  b    nobody's
+    scores = np.array([[5.0, 6, 9, 9, 9], [8.0, 7, 9, 9, 9], [9.0, 9, 2, 1, 9], [9.0, 9, 4, 3, 9]])
+    targets, categories = np.array([0, 1, 2, 3]), np.array(["a", "a", "b", "b"])
+    everything, each = evaluate_within(scores, targets, categories)
+    assert {name: result.mrr for name, result in each.items()} == {"a": 0.5, "b": 0.75}
+    assert {name: (result.n, result.candidates) for name, result in each.items()} == {"a": (2, 2), "b": (2, 2)}
+    assert everything.mrr == pytest.approx((1 / 2 + 1 / 2 + 1 + 1 / 2) / 4)
+    assert everything.chance == pytest.approx(0.75)
+    assert evaluate_retrieval(scores, targets).mrr < everything.mrr
+    # answers are exchanged within categories, in half of the permutations: then the ranks are 1, 1, 2, 1
+    assert everything.permuted_mrr == pytest.approx((3.5 / 4 + everything.mrr) / 2, abs=0.02)
+
+
+def test_the_figures_of_a_category_are_those_of_its_own_table():
+    scores, targets = random_case(queries=40, candidates=12)
+    categories = np.where(targets < 5, "low", "high")
+    everything, each = evaluate_within(scores, targets, categories)
+    rows = categories == "low"
+    assert each["low"] == evaluate_retrieval(scores[rows][:, :5], targets[rows])
+    assert everything.mrr == pytest.approx(np.average([each[name].mrr for name in categories]))
+    constant, _ = evaluate_within(np.zeros_like(scores), targets, categories)
+    assert constant.mrr == pytest.approx(constant.chance)
+    assert constant.p == 1
+
+
+def test_a_paired_comparison_worked_out_by_hand():
+    second = np.array([0.5, 0.2, 0.1, 0.3, 0.4])
+    result = compare_paired(second + [0.01, 0.02, 0.03, 0.04, 0.05], second)
+    assert result.difference == pytest.approx(0.03)
+    assert result.p == pytest.approx(2 / 2**5)  # all five of one sign, in 2 of 32 equally likely ways
+    assert result.interval[0] > 0
+    assert (result.n, result.clusters) == (5, 5)
+    same = compare_paired(second, second)
+    assert (same.difference, same.interval, same.p) == (0, (0, 0), 1)
+
+
+def test_the_paired_p_is_uniform_without_a_difference_and_small_with_one():
+    rng = np.random.default_rng(0)
+    base = rng.random(100)
+    noise = [compare_paired(base + rng.normal(0, 0.1, 100), base, n_resamples=20).p for _ in range(100)]
+    assert stats.kstest(noise, "uniform").pvalue > 0.01
+    assert compare_paired(base + rng.normal(0.1, 0.1, 100), base).p < 1e-6
+
+
+def test_queries_of_one_cluster_are_resampled_together():
+    rng = np.random.default_rng(0)
+    first, second = rng.random(30), rng.random(30)
+    alone = compare_paired(first, second)
+    four = compare_paired(np.repeat(first, 4), np.repeat(second, 4), clusters=np.repeat(np.arange(30), 4))
+    assert four.interval == pytest.approx(alone.interval)  # repeating each query tells nothing new
+    assert (four.n, four.clusters) == (120, 30)
+    taken_for_new = compare_paired(np.repeat(first, 4), np.repeat(second, 4)).interval
+    assert np.ptp(taken_for_new) == pytest.approx(np.ptp(alone.interval) / 2, rel=0.15)
+
+
+def test_the_unpaired_t_worked_out_by_hand():
+    # means 2 and 4, variances 1 and 4, three of each: Welch's degrees of freedom are (5/3)^2 / ((1/9 + 16/9) / 2)
+    t, p = compare_seeds(np.array([1.0, 2, 3]), np.array([2.0, 4, 6]))
+    assert t == pytest.approx(-2 / (5 / 3) ** 0.5)
+    assert p == pytest.approx(2 * stats.t.cdf(t, df=(5 / 3) ** 2 / (17 / 18)))
+    assert compare_seeds(np.array([2.0, 4, 6]), np.array([1.0, 2, 3])) == pytest.approx((-t, p))
+
+
+@pytest.mark.parametrize(
+    ("function", "first", "second", "reason"),
+    [
+        (compare_paired, [1.0], [1.0, 2.0], "shapes"),
+        (compare_paired, [], [], "shapes"),
+        (compare_seeds, [1.0], [1.0, 2.0], "two seeds"),
+        (compare_seeds, [1.0, 1.0], [2.0, 2.0], "neither system varies"),
+    ],
+)
+def test_tests_without_something_to_test_are_refused(function, first, second, reason):
+    with pytest.raises(ValueError, match=reason):
+        function(np.array(first), np.array(second))
 
 
 def test_recall_and_median_rank_are_those_of_a_full_sort():
