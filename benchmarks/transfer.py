@@ -45,6 +45,7 @@ from iminet_viz.datasets._table import read_metadata, refuse
 from iminet_viz.errors import IminetVizError, ImitationError
 from iminet_viz.evaluation import RetrievalResult, bootstrap_interval, count_above, evaluate_retrieval, reciprocal_rank
 from iminet_viz.imitator import ImitatorConfig, analyse, imitate
+from iminet_viz.scoring import fuse
 
 SOUNDS = ("dirt-samples-subset", "tuxpaint-effects", "gmrockkit-drums", "lupyan-seed-sounds", "esc10")
 DRUMS = {"kick": ("kick",), "snare": ("snare",), "hihat": ("hihat", "hat", "openhat")}  # class: labels of candidates
@@ -381,16 +382,9 @@ def evaluate_classes(
     )
 
 
-def standardize_scores(scores: np.ndarray) -> np.ndarray:
-    """Zero mean and unit deviation over each query's candidates that take part; all the same gives zeros."""
-    present = np.ma.masked_invalid(scores)
-    centred = present - present.mean(axis=1, keepdims=True)
-    return (centred / centred.std(axis=1, keepdims=True).clip(min=1e-9)).filled(-np.inf)
-
-
-def fuse(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def fuse_tests(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Sum of the standardised scores of each test."""
-    return {name: np.sum([standardize_scores(part[name]) for part in parts], axis=0) for name in parts[0]}
+    return {name: fuse([part[name] for part in parts]) for name in parts[0]}
 
 
 def untrained_scores(people: People) -> dict[str, np.ndarray]:
@@ -577,10 +571,10 @@ def run(options: Options) -> None:
             report[kind]["runs"].append({"seed": seed, "losses": losses, "seconds": time.monotonic() - began})
             trained.append(bench.scores(network))
             add(f"{kind}, seed {seed}", trained[-1])
-        mean = fuse(trained)
+        mean = fuse_tests(trained)
         if options.seeds > 1:
             add(f"{kind}, mean of {options.seeds} seeds", mean)
-        fused = fuse([mean, untrained])
+        fused = fuse_tests([mean, untrained])
         add(f"{kind}, mean + dtw", fused)
         for name, scores in {"mean": mean, "mean + dtw": fused}.items():
             differences = people.reciprocal_ranks(scores) - people.reciprocal_ranks(untrained)

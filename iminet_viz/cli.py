@@ -144,18 +144,84 @@ def _recipe_values(model: str, recipe: Path | None, changes: tuple[str, ...], se
 
 @main.command()
 @click.argument("model")
-@click.option("--data", type=FOLDER, required=True, help="Data set that the model's recipe splits, or its test set.")
+@click.option("--data", type=FOLDER, help="Data set that the model's recipe splits, or its test set.")
+@click.option("--pairs", "table", type=FOLDER, help="CSV of pairs (imitation,recording[,category]), or a data set.")
+@click.option(
+    "--dataset",
+    type=click.Choice(["pairs-table", "telephone-imitations", "vocalsketch", "demo"]),
+    default="pairs-table",
+    show_default=True,
+    help="What the folder --pairs holds.",
+)
+@click.option("--candidates", type=FOLDER, help="Folder of sounds that are searched beside the recordings of --pairs.")
+@click.option("--against", metavar="MODEL", help="Another model or baseline over the same queries.")
 @device_option
 @json_option
-def evaluate(model: str, data: Path, device: str, as_json: bool) -> None:
-    """Compute the figures of MODEL's card again, from its weights and its recipe's split.
+def evaluate(
+    model: str,
+    data: Path | None,
+    table: Path | None,
+    dataset: str,
+    candidates: Path | None,
+    against: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Compute the figures of MODEL's card again (--data), or those of searching by your own pairs (--pairs).
 
-    MODEL is a shipped name or a folder.
+    MODEL is a shipped name or a folder. With --pairs it can be an untrained baseline too (mfcc, log-mel, cqt,
+    dtw-mfcc, dtw), or a fusion, a+b or 0.7*a+0.3*b. Of several right answers for an imitation the best ranked counts.
     """
-    from iminet_viz.checkpoint import load_model
-    from iminet_viz.training import evaluate_model
+    if (data is None) == (table is None):
+        raise click.UsageError("name either --data or --pairs")
+    if data is not None:
+        if candidates or against:
+            raise click.UsageError("--candidates and --against go with --pairs")
+        from iminet_viz.checkpoint import load_model
+        from iminet_viz.training import evaluate_model
 
-    _print_metrics(evaluate_model(load_model(model, _device(device)), data), as_json)
+        _print_metrics(evaluate_model(load_model(model, _device(device)), data), as_json)
+        return
+    assert table is not None
+    from iminet_viz import trials
+    from iminet_viz.datasets import find_dataset
+    from iminet_viz.evaluation import describe_metrics
+    from iminet_viz.scoring import load_scorer
+
+    names = [model] if against is None else [model, against]
+    pairs = find_dataset(dataset).load(table)
+    trials.require_searchable(pairs, table)
+    scorers = [load_scorer(name, _device(device)) for name in names]
+    with _progress("") as report:
+        trial, scores = trials.run_trial(pairs, table, scorers, candidates, report)
+    for _, reason in trial.left_out:
+        click.echo(f"left out: {reason}", err=True)
+    results = [trials.evaluate_trial(trial, grid).as_dict() for grid in scores]
+    left_out = [{"file": str(path), "reason": reason} for path, reason in trial.left_out]
+    figures = {"model": model, **results[0], "left_out": left_out}
+    if against is not None:
+        import dataclasses
+
+        paired = dataclasses.asdict(trials.compare_trial(trial, scores[0], scores[1]))
+        figures["against"] = {"model": against, **results[1]}
+        figures["paired"] = paired
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    for name, result in zip(names, results, strict=True):
+        within = result.get("within_category", {})
+        parts = {f"within {category}": values for category, values in within.get("categories", {}).items()}
+        first, *rest = describe_metrics({name: result, "within category": within, **parts})
+        click.echo(first)
+        click.echo("    " + ", ".join(f"recall@{k} {result[f'recall_at_{k}']:.3f}" for k in (1, 5, 10)))
+        for line in rest:
+            click.echo(f"    {line}")
+    if against is not None:
+        low, high = paired["interval"]
+        click.echo(
+            f"{model} over {against}: {paired['difference']:+.3f} [{low:+.3f}, {high:+.3f}] resampled by "
+            f"{paired['clusters']} right answers; Wilcoxon p {paired['p']:.2g} over {paired['n']} queries"
+        )
 
 
 @main.command()

@@ -213,7 +213,7 @@ def test_the_figures_of_a_category_are_those_of_its_own_table():
 
 def test_a_paired_comparison_worked_out_by_hand():
     second = np.array([0.5, 0.2, 0.1, 0.3, 0.4])
-    result = compare_paired(second + [0.01, 0.02, 0.03, 0.04, 0.05], second)
+    result = compare_paired(second + np.array([0.01, 0.02, 0.03, 0.04, 0.05]), second)
     assert result.difference == pytest.approx(0.03)
     assert result.p == pytest.approx(2 / 2**5)  # all five of one sign, in 2 of 32 equally likely ways
     assert result.interval[0] > 0

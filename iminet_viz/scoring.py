@@ -1,0 +1,181 @@
+"""Whatever can search, behind one interface: a trained model, an untrained baseline, or a fusion of several.
+
+A clip is kept once for its role, and kept clips are compared. To make a new kind of network searchable, write a class
+with ``sample_rate``, ``keep`` and ``scores`` as below and name it in ``NETWORKS``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from iminet_viz.audio import fit_length
+from iminet_viz.baselines import BASELINES
+from iminet_viz.checkpoint import TrainedModel, find_model, load_model, shipped_models
+from iminet_viz.errors import CheckpointError
+from iminet_viz.models import TLIminet
+
+GRID_VALUES = 1 << 24  # hidden values that are in memory at a time
+
+
+class Part(Protocol):
+    """One system that can search."""
+
+    def sample_rate(self, role: str) -> int:
+        """Rate of the waveforms that a side wants, in Hz; ``role`` is ``imitation`` or ``recording``."""
+
+    def keep(self, waveform: np.ndarray, role: str) -> Any:
+        """``(samples,)`` at that rate to what is stored of a clip."""
+
+    def scores(self, queries: Sequence[Any], candidates: Sequence[Any]) -> np.ndarray:
+        """Scores of all pairs of what is stored: ``(queries, candidates)``, higher is more alike."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """Parts with their weights; a single part is scored as it is, several by :func:`fuse`."""
+
+    name: str
+    parts: tuple[Part, ...]
+    weights: tuple[float, ...] = (1.0,)
+
+    def keep(self, waveform: np.ndarray, sample_rate: int, role: str) -> tuple[Any, ...]:
+        """Keep a clip for each part: ``(samples,)`` at any rate, as ``imitation`` or ``recording``."""
+        import soxr
+
+        at_rate = {sample_rate: waveform}
+        for rate in {part.sample_rate(role) for part in self.parts} - {sample_rate}:
+            resampled = soxr.resample(waveform, sample_rate, rate)
+            at_rate[rate] = resampled if len(resampled) else np.zeros(1, np.float32)  # less than a sample there
+        return tuple(part.keep(at_rate[part.sample_rate(role)], role) for part in self.parts)
+
+    def scores(
+        self,
+        queries: Sequence[tuple[Any, ...]],
+        candidates: Sequence[tuple[Any, ...]],
+        excluded: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Scores of all pairs of kept clips.
+
+        Args:
+            queries: kept as ``imitation``.
+            candidates: kept as ``recording``.
+            excluded: ``(queries, candidates)`` bool, pairs that take no part: they score ``-inf``, and a fusion does
+                not standardise by them.
+
+        Returns:
+            ``(queries, candidates)`` float64, higher is more alike.
+        """
+        grids = []
+        for number, part in enumerate(self.parts):
+            grid = part.scores([clip[number] for clip in queries], [clip[number] for clip in candidates])
+            grid = np.asarray(grid, np.float64)
+            grids.append(grid if excluded is None else np.where(excluded, -np.inf, grid))
+        return grids[0] if len(grids) == 1 else fuse(grids, self.weights)
+
+
+def standardize_scores(scores: np.ndarray) -> np.ndarray:
+    """Zero mean and unit deviation over each query's candidates that take part; all the same gives zeros.
+
+    Shape:
+        ``(queries, candidates)``, ``-inf`` where a candidate does not take part, to the same.
+    """
+    present = ~np.isneginf(scores)
+    count = present.sum(axis=1, keepdims=True).clip(min=1)
+    mean = np.where(present, scores, 0).sum(axis=1, keepdims=True) / count
+    centred = np.where(present, scores, mean) - mean
+    deviation = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count)
+    return np.where(present, centred / deviation.clip(min=1e-9), -np.inf)
+
+
+def fuse(grids: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
+    """Weighted sum of standardised scores (weights 1 without any): ``(queries, candidates)`` each, and again."""
+    weights = [1.0] * len(grids) if weights is None else weights
+    return np.sum([weight * standardize_scores(grid) for weight, grid in zip(weights, grids, strict=True)], axis=0)
+
+
+class TLIminetPart:
+    """TL-IMINET by its two halves: each clip passes its tower once."""
+
+    def __init__(self, model: TrainedModel) -> None:
+        assert isinstance(model.network, TLIminet)
+        self.model, self.network = model, model.network
+
+    def sample_rate(self, role: str) -> int:
+        """16 or 44.1 kHz."""
+        return self.model.frontends[role].config.sample_rate
+
+    @torch.no_grad()
+    def keep(self, waveform: np.ndarray, role: str) -> np.ndarray:
+        """The role's half of fc1, ``(108,)``, of the first window of the clip."""
+        frontend = self.model.frontends[role]
+        window = torch.from_numpy(np.ascontiguousarray(fit_length(waveform, frontend.config.n_samples), np.float32))
+        half = self.network.query_half if role == "imitation" else self.network.candidate_half
+        return half(frontend(window[None].to(self.model.device)))[0].cpu().numpy()
+
+    @torch.no_grad()
+    def scores(self, queries: Sequence[np.ndarray], candidates: Sequence[np.ndarray]) -> np.ndarray:
+        """Logits, a few queries at a time: all hidden values at once would fill the memory."""
+        query, candidate = (torch.from_numpy(np.stack(side)).to(self.model.device) for side in (queries, candidates))
+        at_once = max(1, GRID_VALUES // candidate.numel())
+        return torch.cat([self.network.score_halves(some, candidate) for some in query.split(at_once)]).cpu().numpy()
+
+
+# Class of the network -> what makes it searchable
+NETWORKS: dict[type, Callable[[TrainedModel], Part]] = {TLIminet: TLIminetPart}
+
+
+def load_scorer(name: str, device: str = "cpu") -> Scorer:
+    """Load what ``name`` says: a shipped model, a folder, a baseline, or a fusion ``a+b`` or ``0.7*a+0.3*b``.
+
+    Raises:
+        CheckpointError: a part is unknown (the message lists the names), cannot search, or does not load; a weight is
+            not a positive number.
+    """
+    if _is_folder(name):  # whatever signs its path holds
+        return Scorer(name, (_load_part(name, device),))
+    weights, parts = [], []
+    for term in name.split("+"):
+        weight, star, part = term.partition("*")
+        if not star or _is_folder(term):
+            weight, part = "1", term
+        weights.append(_weight(weight, name))
+        parts.append(_load_part(part.strip(), device))
+    return Scorer(name, tuple(parts), tuple(weights))
+
+
+def _is_folder(name: str) -> bool:
+    return (Path(name) / "config.json").is_file()
+
+
+def _weight(text: str, name: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise CheckpointError(f"{name}: the weight {text.strip()!r} is not a positive number")
+    return weight
+
+
+def _load_part(name: str, device: str) -> Part:
+    if name in BASELINES:
+        return BASELINES[name]
+    try:
+        find_model(name)
+    except CheckpointError:
+        raise CheckpointError(
+            f"no model {name!r}, expected a folder with config.json; one of: {', '.join(shipped_models())}; "
+            f"a baseline: {', '.join(BASELINES)}; or a fusion, a+b or 0.7*a+0.3*b"
+        ) from None
+    model = load_model(name, device)
+    make = NETWORKS.get(type(model.network))
+    if make is None:
+        raise CheckpointError(f"{name}: a {model.network.KIND} does not compare two sounds, so it cannot search")
+    return make(model)
