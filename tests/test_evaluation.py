@@ -144,6 +144,7 @@ def test_of_several_right_answers_the_best_ranked_counts():
     result = evaluate_retrieval(scores, answers)
     assert result.recall_at_1 == pytest.approx((0 + 0 + 2 / 3) / 3)
     assert result.median_rank == 2  # of 2, 4, 4/3
+    assert evaluate_retrieval(scores[2:], answers[2:]).median_rank == pytest.approx(4 / 3)
     # two of five in random order: first is 1, 2, 3, 4 in 4, 3, 2, 1 of 10 orders; three of five: 6, 3, 1 of 10
     two, three = (4 + 3 / 2 + 2 / 3 + 1 / 4) / 10, (6 + 3 / 2 + 1 / 3) / 10
     assert result.chance == pytest.approx((2 * two + three) / 3)

@@ -157,6 +157,9 @@ def test_copies_are_what_they_are_copies_of(folder, tmp_path):
     assert {names[column] for column in np.flatnonzero(trial.answers[hat0])} == {"hat.wav", "copy of the answer.wav"}
     assert [names[column] for column in np.flatnonzero(trial.excluded[hat0])] == ["copy of the query.wav"]
     assert trial.excluded.sum() == 1
+    shutil.copy(folder / "sounds" / "hat.wav", folder / "voices" / "hat0.wav")  # somebody played it back
+    trial, _ = trial_of(folder)
+    assert trial.answers[hat0].any() and not trial.excluded.any()
 
 
 def test_each_file_is_read_once_for_all_systems(folder, monkeypatch):
