@@ -21,9 +21,8 @@ from torch import Tensor
 from iminet_viz.audio import atomic_path
 from iminet_viz.errors import CheckpointError, FrontEndError
 from iminet_viz.frontends import (
-    ConstantQ,
+    FrontEnd,
     FrontEndConfig,
-    LogMel,
     config_from_dict,
     config_to_dict,
     make_frontend,
@@ -48,7 +47,7 @@ class TrainedModel:
 
     name: str
     network: Model
-    frontends: dict[str, LogMel | ConstantQ]  # by role
+    frontends: dict[str, FrontEnd]  # by role
     db_statistics: dict[str, DbStatistics]  # by role
     fingerprint: str  # of weights, architecture and front ends
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -81,9 +80,15 @@ def untrained_model(
         network=network,
         frontends={role: make_frontend(config) for role, config in configs.items()},
         db_statistics={role: DbStatistics(-50.0, 16.0) for role in configs},
-        fingerprint=fingerprint_of(network.state_dict(), configs),
+        fingerprint=fingerprint_of(weights_of(network), configs),
         config={"kind": kind},
     )
+
+
+def weights_of(network: Model) -> dict[str, Tensor]:
+    """The tensors of a network, each once: what tied towers share has one name."""
+    once = {name for name, _ in (*network.named_parameters(), *network.named_buffers())}
+    return {key: value for key, value in network.state_dict().items() if key in once}
 
 
 def fingerprint_of(weights: Mapping[str, Tensor], frontends: Mapping[str, FrontEndConfig]) -> str:
@@ -119,7 +124,7 @@ def save_model(
     from safetensors.torch import save_file
 
     folder = Path(folder)
-    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    weights = {key: value.detach().cpu().contiguous() for key, value in weights_of(network).items()}
     if bad := [key for key, value in weights.items() if not torch.isfinite(value).all()]:
         raise CheckpointError(f"{folder}: not written, {bad[0]} holds NaN or infinite values")
     frontends = {role: config_to_dict(value) for role, value in network.FRONTENDS.items()}
@@ -188,7 +193,7 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> TrainedMode
         if header.get(key) != _canonical(config[key]):
             raise CheckpointError(f"{folder}: {key} in config.json is not what the weights were trained with")
     _check_weights(path, network, weights)
-    network.load_state_dict(weights)
+    network.load_state_dict(weights, strict=False)  # checked above; the second names of shared tensors are not there
     network.eval().requires_grad_(False)
     metrics_path = folder / "metrics.json"
     model = TrainedModel(
@@ -238,7 +243,7 @@ def _build(kind: str, architecture: Mapping[str, Any], where: str) -> Model:
     if unknown := sorted(set(architecture) - names):
         raise CheckpointError(f"{where}: unknown architecture keys {', '.join(unknown)}")
     try:
-        return cls(cls.CONFIG(**architecture))  # type: ignore[arg-type]
+        return cls(cls.CONFIG(**architecture))
     except (TypeError, ValueError, RuntimeError) as error:  # a width of -1, a word for a number
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{where}: no network has the architecture {dict(architecture)} ({reason})") from None
@@ -255,7 +260,7 @@ def _check_frontends(folder: Path, network: Model, stored: Mapping[str, Any]) ->
 
 
 def _check_weights(path: Path, network: Model, weights: Mapping[str, Tensor]) -> None:
-    expected = network.state_dict()
+    expected = weights_of(network)
     if missing := sorted(set(expected) - set(weights)):
         raise CheckpointError(f"{path}: lacks the tensor {missing[0]}")
     if unknown := sorted(set(weights) - set(expected)):

@@ -412,7 +412,7 @@ def maximize(
 ) -> None:
     """Find an input that excites one neuron most, draw it and make it sound.
 
-    LAYER is imitation.conv1 ... recording.conv3, or fc1 (a pair of inputs).
+    LAYER is one of the model's: imitation.conv1 ... recording.conv3, or fc1 (a pair of inputs), of TL-IMINET.
     """
     from iminet_viz import gallery
     from iminet_viz.checkpoint import load_model

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,9 +20,8 @@ from iminet_viz.audio import fit_length
 from iminet_viz.errors import TrainingError
 from iminet_viz.frontends import (
     MEL_FRAMES,
-    ConstantQ,
+    FrontEnd,
     FrontEndConfig,
-    LogMel,
     MelFramesConfig,
     condition_frames,
     make_frontend,
@@ -32,8 +31,7 @@ from iminet_viz.frontends import (
     trim_frames,
     trim_silence,
 )
-from iminet_viz.models.aligned import AlignedNet
-from iminet_viz.models.tl_iminet import TLIminet
+from iminet_viz.models import AlignedNet, Siamese, TLIminet
 
 ROLES = ("imitation", "recording")
 
@@ -187,18 +185,22 @@ class AlignedView:
 
 
 class TowerView:
-    """TL-IMINET's: a window of fixed length on each side, by default with silence cut and the floor raised.
+    """A Siamese net's: a window of fixed length on each side, by default with silence cut and the floor raised.
 
-    ``trim_db=None, floor_db=80`` is the paper's front end. A flattened grid wants both sides to start at the same
-    frame, and recordings of people start with breath and a click: cut at 30 dB MRR on people is .13, at 17 dB .15.
+    ``configs`` are the ``FRONTENDS`` of the network, TL-IMINET's if none are given. ``trim_db=None, floor_db=80`` is
+    the paper's front end. A flattened grid wants both sides to start at the same frame, and recordings of people start
+    with breath and a click: cut at 30 dB MRR on people is .13, at 17 dB .15.
     """
 
-    def __init__(self, trim_db: float | None = 17.0, floor_db: float = 45.0) -> None:
+    def __init__(
+        self,
+        trim_db: float | None = 17.0,
+        floor_db: float = 45.0,
+        configs: Mapping[str, FrontEndConfig] | None = None,
+    ) -> None:
         self.trim_db, self.floor_db = trim_db, floor_db
-        self.configs: dict[str, FrontEndConfig] = TLIminet.FRONTENDS
-        self.frontends: dict[str, LogMel | ConstantQ] = {
-            role: make_frontend(config) for role, config in self.configs.items()
-        }
+        self.configs = configs or TLIminet.FRONTENDS
+        self.frontends: dict[str, FrontEnd] = {role: make_frontend(config) for role, config in self.configs.items()}
 
     def sample_rate(self, role: str) -> int:
         """16 or 44.1 kHz."""
@@ -206,7 +208,7 @@ class TowerView:
 
     @torch.no_grad()
     def spectrogram(self, waveform: np.ndarray, role: str) -> np.ndarray:
-        """Log-mel of the window, floored at 80 dB."""
+        """Log-mel (constant-Q) of the window, floored at 80 dB."""
         config = self.configs[role]
         if self.trim_db is not None:
             waveform = trim_silence(waveform, config.sample_rate, self.trim_db)
@@ -235,7 +237,7 @@ class TowerView:
 
     def grid(self, network: nn.Module, imitations: Batch, recordings: Batch) -> Tensor:
         """Logits of all pairs from the two halves of fc1."""
-        assert isinstance(network, TLIminet)
+        assert isinstance(network, Siamese)
         query, candidate = network.query_half(imitations.inputs), network.candidate_half(recordings.inputs)
         return network.score_halves(query.float(), candidate.float())
 
@@ -244,7 +246,7 @@ class TowerView:
         self, network: nn.Module, imitations: Sequence[np.ndarray], recordings: Sequence[np.ndarray]
     ) -> np.ndarray:
         """As in training, a few clips at a time: feature maps of hundreds would fill the memory."""
-        assert isinstance(network, TLIminet)
+        assert isinstance(network, Siamese)
         query = torch.cat([network.query_half(x) for x in self.batch(imitations, "imitation").inputs.split(32)])
         candidate = torch.cat([network.candidate_half(x) for x in self.batch(recordings, "recording").inputs.split(32)])
         return network.score_halves(query, candidate).numpy()

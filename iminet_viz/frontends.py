@@ -2,7 +2,8 @@
 
 Three settings make the paper's inputs (sections IV-A, V-A, V-B): ``IMITATION`` (39 x 482 log-mel, 16 kHz),
 ``RECORDING`` (128 x 128 log-mel, 44.1 kHz) and ``CONSTANT_Q`` (72 x 129, 16 kHz). Each ends alike: dB relative
-to the clip's own maximum, floor 80 dB below it, then zero mean and unit deviation per clip.
+to the clip's own maximum, floor 80 dB below it, then zero mean and unit deviation per clip. ``MEL_FRAMES`` (64 x 64
+log-mel, 16 kHz) is the aligned net's: a clip of any length, trimmed and stretched.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from iminet_viz.audio import fit_length
 from iminet_viz.errors import FrontEndError
 
 # Power below this is silence; librosa.power_to_db has the same.
@@ -79,7 +81,7 @@ class ConstantQConfig(_Length):
 
 
 @dataclasses.dataclass(frozen=True)
-class MelFramesConfig:
+class MelFramesConfig(_Length):
     """Settings of log-mel frames that follow a clip's own length, for comparison by alignment.
 
     They decide more than the comparison does. The mean is half taken off because all of it is the colour of a room
@@ -103,8 +105,13 @@ class MelFramesConfig:
         """Bands and frames of a network's input."""
         return self.n_mels, self.n_frames
 
+    @property
+    def n_samples(self) -> int:
+        """Length of the clip that is not stretched: any other is stretched to its number of frames."""
+        return self.n_frames * self.pool * self.hop_length
 
-FrontEndConfig = LogMelConfig | ConstantQConfig
+
+FrontEndConfig = LogMelConfig | ConstantQConfig | MelFramesConfig
 
 IMITATION = LogMelConfig(sample_rate=16_000, n_fft=133, hop_length=133, n_mels=39, n_frames=482, fmin=0.0, fmax=5_000.0)
 RECORDING = LogMelConfig(
@@ -113,7 +120,11 @@ RECORDING = LogMelConfig(
 CONSTANT_Q = ConstantQConfig()
 MEL_FRAMES = MelFramesConfig()
 
-_KINDS: dict[str, type[FrontEndConfig]] = {"log-mel": LogMelConfig, "constant-q": ConstantQConfig}
+_KINDS: dict[str, type[FrontEndConfig]] = {
+    "log-mel": LogMelConfig,
+    "constant-q": ConstantQConfig,
+    "mel-frames": MelFramesConfig,
+}
 
 
 def config_to_dict(config: FrontEndConfig) -> dict[str, Any]:
@@ -142,9 +153,11 @@ def config_from_dict(values: dict[str, Any]) -> FrontEndConfig:
         raise FrontEndError(f"front end {kind}: {error}") from None
 
 
-def make_frontend(config: FrontEndConfig) -> LogMel | ConstantQ:
+def make_frontend(config: FrontEndConfig) -> FrontEnd:
     """Build the module that the settings describe."""
-    return LogMel(config) if isinstance(config, LogMelConfig) else ConstantQ(config)
+    if isinstance(config, LogMelConfig):
+        return LogMel(config)
+    return ConstantQ(config) if isinstance(config, ConstantQConfig) else StretchedMel(config)
 
 
 def power_to_db(power: Tensor, top_db: float) -> Tensor:
@@ -170,14 +183,26 @@ def standardize(values: Tensor) -> Tensor:
     return centred * variance.clamp_min(1e-8).rsqrt()
 
 
-class _FrontEnd(nn.Module):
-    """What the front ends share: the length check, dB, the floor, standardisation."""
+class FrontEnd(nn.Module):
+    """What the front ends share: the length check, dB, the floor, standardisation; abstract."""
 
     config: FrontEndConfig
 
     def spectrogram(self, waveform: Tensor) -> Tensor:
         """Power per band and frame: ``(batch, samples)`` to ``(batch, bands, frames)``."""
         raise NotImplementedError  # final in LogMel and ConstantQ
+
+    def band_frequencies(self) -> np.ndarray:
+        """Centre of each band, ``(bands,)`` in Hz."""
+        raise NotImplementedError
+
+    def fit(self, waveform: np.ndarray) -> np.ndarray:
+        """What is seen of a clip of any length, ``(samples,)``: padded with zeros or cut at the end."""
+        return fit_length(waveform, self.config.n_samples)
+
+    def normalize(self, db: Tensor) -> Tensor:
+        """From :meth:`decibels` to a tower's input, ``(batch, bands, frames)`` both: mean 0, deviation 1."""
+        return standardize(db)
 
     def decibels(self, waveform: Tensor) -> Tensor:
         """Log spectrogram before standardisation.
@@ -197,10 +222,10 @@ class _FrontEnd(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Input of a tower: ``(batch, config.n_samples)`` to ``(batch, 1, bands, frames)``, mean 0, deviation 1."""
-        return standardize(self.decibels(waveform))[:, None]
+        return self.normalize(self.decibels(waveform))[:, None]
 
 
-class LogMel(_FrontEnd):
+class LogMel(FrontEnd):
     """Mel power spectrogram in dB (Slaney's mel scale and area normalisation, periodic Hann window, centred frames).
 
     The reference is ``librosa.power_to_db(librosa.feature.melspectrogram(...), ref=np.max, top_db=80)``.
@@ -246,7 +271,7 @@ class LogMel(_FrontEnd):
         return librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.fmax)[1:-1]
 
 
-class ConstantQ(_FrontEnd):
+class ConstantQ(FrontEnd):
     """Constant-Q magnitude in dB, by one FFT per frame and kernels in the frequency domain (Brown and Puckette, 1992).
 
     All frames share one FFT length, so nothing is resampled between octaves: a direct reading of the definition
@@ -391,6 +416,44 @@ def resample_frames(values: np.ndarray, n_frames: int) -> np.ndarray:
     above = np.minimum(below + 1, len(values) - 1)
     share = (position - below)[:, None]
     return np.ascontiguousarray((values[below] * (1 - share) + values[above] * share).T, np.float32)
+
+
+class StretchedMel(FrontEnd):
+    """Log-mel of the trimmed clip, conditioned as :func:`mel_frames` and stretched to a fixed number of frames.
+
+    The stretch depends on the clip's length, so waveforms get no gradient here; patterns do, by :meth:`normalize`.
+
+    Shape:
+        ``(batch, samples)``, one or more, to ``(batch, 1, n_mels, n_frames)``.
+    """
+
+    def __init__(self, config: MelFramesConfig) -> None:
+        super().__init__()
+        self.config: MelFramesConfig = config
+
+    def fit(self, waveform: np.ndarray) -> np.ndarray:
+        """The whole clip: ``(samples,)`` to the same."""
+        return waveform
+
+    def decibels(self, waveform: Tensor) -> Tensor:
+        """Stretched frames in dB below the clip's maximum, the mean left on: ``(batch, n_mels, n_frames)``."""
+        return 20 * self._stretched(waveform, dataclasses.replace(self.config, mean_share=0.0)) - 20
+
+    def normalize(self, db: Tensor) -> Tensor:
+        """Take off the share of each band's mean and scale: :func:`condition_frames` of frames already pooled."""
+        return (db - self.config.mean_share * db.mean(dim=-1, keepdim=True) + 20) / 20
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Input of the aligned net; the mean is that of the frames before pooling and stretching."""
+        return self._stretched(waveform, self.config)[:, None]
+
+    def _stretched(self, waveform: Tensor, config: MelFramesConfig) -> Tensor:
+        clips = (mel_frames(clip, config).values for clip in waveform.detach().cpu().numpy())
+        return torch.from_numpy(np.stack([resample_frames(v, config.n_frames) for v in clips])).to(waveform.device)
+
+    def band_frequencies(self) -> np.ndarray:
+        """Centre of each mel band, ``(n_mels,)`` in Hz."""
+        return _log_mel(self.config).band_frequencies()
 
 
 def trim_silence(waveform: np.ndarray, sample_rate: int, trim_db: float) -> np.ndarray:

@@ -202,7 +202,7 @@ def choose_neurons(
 def hear(model: TrainedModel, role: str, path: Path) -> np.ndarray:
     """What a tower gets of a sound file: ``(bands, frames)``, standardised."""
     frontend = model.frontends[role]
-    waveform = fit_length(load_audio(path, frontend.config.sample_rate), frontend.config.n_samples)
+    waveform = frontend.fit(load_audio(path, frontend.config.sample_rate))
     return frontend(torch.from_numpy(waveform)[None].to(model.device))[0, 0].cpu().numpy()
 
 

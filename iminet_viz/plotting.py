@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from iminet_viz.audio import atomic_path
-from iminet_viz.frontends import FrontEndConfig, LogMelConfig, make_frontend
+from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, LogMelConfig, MelFramesConfig, make_frontend
 from iminet_viz.patterns.engine import Pattern
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def frequency_ticks(config: FrontEndConfig) -> tuple[np.ndarray, list[str]]:
 
 
 def plot_pattern(pattern: Pattern) -> Figure:
-    """Draw a pattern, both sides of it if it is a pair, with a colour bar in standard deviations of the clip."""
+    """Draw a pattern, both sides of it if it is a pair, with a colour bar in the units of its front end."""
     roles = list(pattern.inputs)
     figure = _figure(6.4, 2.5 * len(roles))
     for axes, role in zip(_column(figure, len(roles)), roles, strict=True):
@@ -63,9 +63,9 @@ def plot_pattern(pattern: Pattern) -> Figure:
         image = draw_spectrogram(axes, pattern.inputs[role], config)
         title = f"{pattern.layer} neuron {pattern.neuron}" + (f", {role} side" if len(roles) > 1 else "")
         axes.set_title(f"{title}   ({pattern.model})", fontsize=9, parse_math=False)
-        axes.set_xlabel("time (s)")
-        axes.set_ylabel("frequency (Hz, mel)")
-        figure.colorbar(image, ax=axes, label="level (std)", pad=0.02)
+        _label(axes, config)
+        label = "level (1 = 20 dB)" if isinstance(config, MelFramesConfig) else "level (std)"
+        figure.colorbar(image, ax=axes, label=label, pad=0.02)
     return figure
 
 
@@ -75,8 +75,7 @@ def plot_spectrogram(values: np.ndarray, config: FrontEndConfig, title: str, lab
     (axes,) = _column(figure, 1)
     image = draw_spectrogram(axes, values, config)
     axes.set_title(title, fontsize=9, parse_math=False)
-    axes.set_xlabel("time (s)")
-    axes.set_ylabel("frequency (Hz, mel)")
+    _label(axes, config)
     figure.colorbar(image, ax=axes, label=label, pad=0.02)
     return figure
 
@@ -149,6 +148,12 @@ def _figure(width: float, height: float) -> Figure:
 def _column(figure: Figure, rows: int) -> list[Axes]:
     grid = np.asarray(figure.subplots(rows, 1, squeeze=False))
     return list(grid[:, 0])
+
+
+def _label(axes: Axes, config: FrontEndConfig) -> None:
+    stretched = f", of a clip stretched to {config.duration_s:.2f} s" if isinstance(config, MelFramesConfig) else ""
+    axes.set_xlabel(f"time (s{stretched})")
+    axes.set_ylabel(f"frequency (Hz, {'log' if isinstance(config, ConstantQConfig) else 'mel'})")
 
 
 def _label_outside(axes: Axes, row: int, rows: int, column: int) -> None:

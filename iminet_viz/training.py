@@ -39,9 +39,12 @@ from iminet_viz.evaluation import (
     evaluate_retrieval,
 )
 from iminet_viz.frontends import FrontEndConfig, make_frontend, standardize
-from iminet_viz.models import MODELS, LanguageTower, Model, SoundTower, TLIminet
+from iminet_viz.models import LanguageTower, Model, SoundTower, TLIminet
 from iminet_viz.models.tl_iminet import ClassifierConfig, TLIminetConfig
 from iminet_viz.pairs import PairSplit, label_pairs, split_chains, split_collections
+
+# What is trained here, on what. The other models are trained in contrastive.py and autoencoder.py.
+DATA_OF = {"language-tower": "speech-lid", "sound-tower": "esc10", "tl-iminet": "telephone-imitations"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +77,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "held_out", tuple(self.held_out))
-        if self.model not in MODELS:
-            raise TrainingError(f"model {self.model!r} in the recipe, expected one of {', '.join(MODELS)}")
+        if self.model not in DATA_OF:
+            raise TrainingError(f"model {self.model!r} in the recipe, expected one of {', '.join(DATA_OF)}")
         for name, legal in (
             ("optimizer", ("sgd", "adam")),
             ("precision", ("bf16", "32")),
@@ -132,8 +135,6 @@ RECIPES = {
     ),
     "tl-iminet": Recipe(model="tl-iminet", batch_norm=True, held_out=("between-splish",)),
 }
-
-DATA_OF = {"language-tower": "speech-lid", "sound-tower": "esc10", "tl-iminet": "telephone-imitations"}
 
 SampleKey = tuple[int, int]  # (epoch, index): all that a random draw may depend on besides the seed
 
@@ -262,7 +263,7 @@ def measure_db(paths: Sequence[Path], config: FrontEndConfig) -> DbStatistics:
     frontend = make_frontend(config)
     means, deviations = [], []
     for waveform in load_waveforms(sorted(set(paths)), config.sample_rate):
-        db = frontend.decibels(torch.from_numpy(fit_length(waveform, config.n_samples))[None])
+        db = frontend.decibels(torch.from_numpy(frontend.fit(waveform))[None])
         if db.std() > 0:
             means.append(db.mean().item())
             deviations.append(db.std().item())
@@ -783,6 +784,8 @@ def evaluate_model(model: TrainedModel, data: Path) -> dict[str, Any]:
         if any(clip.collection in recipe.held_out for clip in clips):
             return {"validation": dataclasses.asdict(classify(network, split_collections(clips, recipe.held_out)[1]))}
         return {"test": dataclasses.asdict(classify(network, clips))}
+    if not isinstance(network, SoundTower):
+        raise TrainingError(f"{model.name}: a model of kind {network.KIND} is not evaluated by its recipe")
     clips = DATASETS["esc10"].load(data)
     classes = network.config.classes
     if "test_fold" in model.config["data"]:

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from iminet_viz.contrastive import AlignedView
 from iminet_viz.errors import FrontEndError, PatternError
 from iminet_viz.frontends import (
     MEL_FRAMES,
+    StretchedMel,
     condition_frames,
+    config_from_dict,
+    config_to_dict,
+    make_frontend,
     mel_decibels,
     mel_frames,
     resample_frames,
@@ -160,6 +165,33 @@ def test_resampling_frames_keeps_ends_and_lines():
     np.testing.assert_allclose(resample_frames(line[:1], 4), 0)
 
 
+@pytest.mark.parametrize("duration_s", [0.01, 0.7, 2.56, 4.0])
+def test_the_front_end_gives_what_the_net_is_trained_on(duration_s):
+    waveform = np.concatenate([np.zeros(4_000, np.float32), chirp(duration_s)])
+    frontend = make_frontend(config_from_dict(config_to_dict(MEL_FRAMES)))
+    assert isinstance(frontend, StretchedMel) and frontend.config == MEL_FRAMES
+    view = AlignedView()
+    expected = view.batch([view.spectrogram(waveform, "imitation")], "imitation").inputs
+    x = frontend(torch.from_numpy(frontend.fit(waveform))[None])
+    assert x.shape == (1, 1, 64, 64)
+    torch.testing.assert_close(x, expected)
+    db = frontend.decibels(torch.from_numpy(waveform)[None])
+    assert db.shape == (1, 64, 64) and db.min() >= -80 and db.max() <= 0
+    # not the same numbers: the mean that is taken off is that of the frames before they are averaged and stretched
+    torch.testing.assert_close(frontend.normalize(db)[:, None], x, atol=0.3, rtol=0)
+
+
+def test_normalizing_pooled_frames_is_conditioning_them():
+    db = np.random.default_rng(0).uniform(-80, 0, (64, 256)).astype(np.float32)
+    frames = condition_frames(db)
+    assert resample_frames(frames.values, 64).shape == frames.values.T.shape  # 2.56 s: nothing is stretched
+    assert MEL_FRAMES.n_samples == 256 * 160 and MEL_FRAMES.duration_s == pytest.approx(2.56)
+    pooled = torch.from_numpy(db).unfold(1, 4, 4).mean(2)[None]
+    torch.testing.assert_close(
+        make_frontend(MEL_FRAMES).normalize(pooled)[0].T, torch.from_numpy(frames.values), atol=1e-5, rtol=0
+    )
+
+
 @pytest.fixture
 def network() -> AlignedNet:
     torch.manual_seed(0)
@@ -168,7 +200,7 @@ def network() -> AlignedNet:
 
 def test_shapes_and_size(network):
     x = torch.randn(3, 1, *MEL_FRAMES.shape)
-    assert network.embed(x).shape == network(x).shape == (3, 32, 48)
+    assert network.embed(x).shape == (3, 32, 48)
     shapes = {layer: tuple(network.preactivation(layer, x).shape[1:]) for layer in network.layers}
     assert shapes == {"conv1": (16, 32, 64), "conv2": (32, 16, 32), "conv3": (32, 8, 32), "frames": (48, 32)}
     assert {layer: network.n_channels(layer) for layer in network.layers} == {n: s[0] for n, s in shapes.items()}

@@ -1,10 +1,22 @@
 """The family of models: one file each, found here by kind."""
 
+from iminet_viz.models._model import Model, Searcher, Siamese
 from iminet_viz.models._tower import ConvSpec, ReceptiveField, Tower
+from iminet_viz.models.aligned import AlignedNet
 from iminet_viz.models.tl_iminet import LanguageTower, SoundTower, TLIminet
-
-Model = TLIminet | LanguageTower | SoundTower
 
 MODELS: dict[str, type[Model]] = {cls.KIND: cls for cls in (TLIminet, LanguageTower, SoundTower)}
 
-__all__ = ["MODELS", "ConvSpec", "LanguageTower", "Model", "ReceptiveField", "SoundTower", "TLIminet", "Tower"]
+__all__ = [
+    "MODELS",
+    "AlignedNet",
+    "ConvSpec",
+    "LanguageTower",
+    "Model",
+    "ReceptiveField",
+    "Searcher",
+    "Siamese",
+    "SoundTower",
+    "TLIminet",
+    "Tower",
+]

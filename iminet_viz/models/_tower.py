@@ -159,11 +159,15 @@ class Tower(nn.Module):
             x = block(x)
         return target.preactivation(x, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Features: ``(batch, 1, bands, frames)`` to ``(batch, n_features)``."""
+    def maps(self, x: Tensor) -> Tensor:
+        """The last layer's feature maps: ``(batch, 1, bands, frames)`` to its ``output_shapes``."""
         for block in self.blocks.values():
             x = block(x)
-        return x.flatten(1)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features: ``(batch, 1, bands, frames)`` to ``(batch, n_features)``."""
+        return self.maps(x).flatten(1)
 
 
 def init_glorot(module: nn.Module) -> None:

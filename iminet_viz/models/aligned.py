@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from iminet_viz.errors import PatternError
-from iminet_viz.frontends import MEL_FRAMES, MelFrames, MelFramesConfig
+from iminet_viz.frontends import MEL_FRAMES, FrontEndConfig, MelFrames
+from iminet_viz.models._model import Model
 from iminet_viz.models._tower import init_glorot
 
 STEP_COST = 1.3  # of a step that is not diagonal, relative to one that is, for untrained frames
@@ -69,12 +69,12 @@ class FrameBlock(nn.Module):
         return self.relu(self.preactivation(x))
 
 
-class AlignedNet(nn.Module):
+class AlignedNet(Model):
     """One net for imitations and recordings (untied towers fit synthesised imitations too well)."""
 
     KIND: ClassVar[str] = "aligned"
     CONFIG: ClassVar[type[AlignedConfig]] = AlignedConfig
-    FRONTENDS: ClassVar[dict[str, MelFramesConfig]] = {"imitation": MEL_FRAMES, "recording": MEL_FRAMES}
+    FRONTENDS: ClassVar[dict[str, FrontEndConfig]] = {"imitation": MEL_FRAMES, "recording": MEL_FRAMES}
 
     def __init__(self, config: AlignedConfig | None = None) -> None:
         super().__init__()
@@ -87,6 +87,7 @@ class AlignedNet(nn.Module):
                 "conv3": FrameBlock(second, third, 3, (2, 1)),
             }
         )
+        self.relu = nn.ReLU()  # as the blocks have it, for whoever looks at their values
         self.frames = nn.Conv1d(third * MEL_FRAMES.n_mels // 8, config.features, 3, padding=1)
         # Of the comparison in training, all positive, so learned as logarithms: how sharp the soft maximum is, how
         # strongly frames far apart in time are held apart, what a factor e in duration costs, what a unit is worth.
@@ -97,37 +98,21 @@ class AlignedNet(nn.Module):
         init_glorot(self)
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of the layers with neurons to look at; both sides have the same."""
-        return (*self.blocks, "frames")
+    def channels(self) -> dict[str, int]:
+        """Feature maps of the convolutions, values of the frames; both sides have the same."""
+        return dict(zip((*self.blocks, "frames"), (*self.config.channels, self.config.features), strict=True))
 
     def inputs_of(self, layer: str) -> tuple[str, ...]:
         """Roles of the inputs that a layer depends on: either side's, there is one net."""
         return ("imitation",)
 
-    def n_channels(self, layer: str) -> int:
-        """Number of neurons (feature maps) of a layer.
+    def activate(self, layer: str, values: Tensor) -> Tensor:
+        """Apply a layer's ReLU; ``frames`` has none."""
+        return values if layer == "frames" else super().activate(layer, values)
 
-        Raises:
-            PatternError: no such layer.
-        """
-        return dict(zip(self.layers, (*self.config.channels, self.config.features), strict=True))[self._check(layer)]
-
-    def _check(self, layer: str) -> str:
-        if layer not in self.layers:
-            raise PatternError(f"no layer {layer!r}, expected one of {', '.join(self.layers)}")
-        return layer
-
-    def preactivation(self, layer: str, x: Tensor) -> Tensor:
-        """Values of a layer before its ReLU (``frames`` has none).
-
-        Shape:
-            ``(batch, 1, 64, 64)`` to ``(batch, channels, bands, frames)``, for ``frames`` ``(batch, features, 32)``.
-
-        Raises:
-            PatternError: no such layer.
-        """
-        self._check(layer)
+    def _preactivation(self, layer: str, inputs: dict[str, Tensor]) -> Tensor:
+        """``(batch, 1, 64, 64)`` to ``(batch, channels, bands, frames)``, for ``frames`` ``(batch, features, 32)``."""
+        x = inputs["imitation"]
         for name, block in self.blocks.items():
             if name == layer:
                 assert isinstance(block, FrameBlock)
@@ -137,11 +122,35 @@ class AlignedNet(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Frames of a clip: ``(batch, 1, 64, 64)`` to ``(batch, 32, features)``."""
-        return self.preactivation("frames", x).transpose(1, 2)
+        return self._preactivation("frames", {"imitation": x}).transpose(1, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """As :meth:`embed`."""
-        return self.embed(x)
+    def forward(self, imitation: Tensor, recording: Tensor) -> Tensor:
+        """Score of each pair, that of training, durations left out: ``(batch, 1, 64, 64)`` twice to ``(batch,)``."""
+        same = torch.ones(len(imitation), device=imitation.device)
+        return self.interact(self.embed(imitation), self.embed(recording), same, same).diagonal()
+
+    def query_half(self, imitation: Tensor, duration_s: Tensor | None = None) -> Tensor:
+        """Index vector: the frames, and the log of the duration (of 1 s where none is given).
+
+        Shape:
+            ``(batch, 1, 64, 64)`` and seconds ``(batch,)`` to ``(batch, 32 * features + 1)``.
+        """
+        frames = self.embed(imitation).flatten(1)
+        log_s = frames.new_zeros(len(frames)) if duration_s is None else duration_s.to(frames).log()
+        return torch.cat([frames, log_s[:, None]], dim=1)
+
+    def candidate_half(self, recording: Tensor, duration_s: Tensor | None = None) -> Tensor:
+        """As :meth:`query_half`."""
+        return self.query_half(recording, duration_s)
+
+    def score_halves(self, query: Tensor, candidate: Tensor) -> Tensor:
+        """Scores of all pairs of index vectors by :meth:`align`: to ``(queries, candidates)``."""
+
+        def frames(half: Tensor) -> Tensor:
+            return half[:, :-1].unflatten(1, (-1, self.config.features)).detach().cpu()
+
+        durations = query[:, -1].exp().detach().cpu(), candidate[:, -1].exp().detach().cpu()
+        return torch.from_numpy(self.align(frames(query), frames(candidate), *durations)).to(query)
 
     def interact(self, query: Tensor, candidate: Tensor, query_s: Tensor, candidate_s: Tensor) -> Tensor:
         """Scores of all pairs for training: each frame finds its counterpart by a soft maximum.

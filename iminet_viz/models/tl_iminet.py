@@ -13,13 +13,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from iminet_viz.errors import PatternError
 from iminet_viz.frontends import IMITATION, RECORDING, FrontEndConfig
+from iminet_viz.models._model import Model, Siamese
 from iminet_viz.models._tower import ConvSpec, Tower, init_glorot
 
 IMITATION_LAYERS = (
@@ -49,12 +48,8 @@ class TLIminetConfig:
     batch_norm: bool = False  # the paper names none; the lab's later code has it
 
 
-class TLIminet(nn.Module):
-    """Two different towers, one metric on top of both (paper, Figure 3).
-
-    ``fc1`` is linear in the concatenated features, so its two halves can be computed apart, once per sound:
-    ``logit = w2 . relu(query_half + candidate_half) + b2``.
-    """
+class TLIminet(Siamese):
+    """Two different towers, one metric on top of both (paper, Figure 3)."""
 
     KIND: ClassVar[str] = "tl-iminet"
     CONFIG: ClassVar[type[TLIminetConfig]] = TLIminetConfig
@@ -70,76 +65,9 @@ class TLIminet(nn.Module):
         self.fc2 = nn.Linear(config.fc1, 1)
         init_glorot(self)
 
-    @property
-    def towers(self) -> dict[str, Tower]:
-        """The towers by role."""
-        return {"imitation": self.imitation, "recording": self.recording}
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of all layers with neurons to look at."""
-        return (*(f"{role}.{layer}" for role, tower in self.towers.items() for layer in tower.layers), "fc1")
-
-    def query_half(self, imitation: Tensor) -> Tensor:
-        """Imitation's share of fc1: ``(batch, 1, 39, 482)`` to ``(batch, 108)``."""
-        weight = self.fc1.weight[:, : self.imitation.n_features]
-        return self.imitation(imitation) @ weight.T
-
-    def candidate_half(self, recording: Tensor) -> Tensor:
-        """Recording's share of fc1, its bias included: ``(batch, 1, 128, 128)`` to ``(batch, 108)``."""
-        weight = self.fc1.weight[:, self.imitation.n_features :]
-        return self.recording(recording) @ weight.T + self.fc1.bias
-
-    def score_halves(self, query: Tensor, candidate: Tensor) -> Tensor:
-        """Logits of all pairs: ``(queries, 108)`` and ``(candidates, 108)`` to ``(queries, candidates)``."""
-        hidden = self.relu(query[:, None] + candidate[None])
-        return hidden @ self.fc2.weight[0] + self.fc2.bias
-
-    def preactivation(self, layer: str, imitation: Tensor | None = None, recording: Tensor | None = None) -> Tensor:
-        """Values of a layer before its ReLU (and pooling).
-
-        Shape:
-            tower layers: that tower's input to ``(batch, channels, bands, frames)``;
-            ``fc1``: both inputs to ``(batch, 108)``.
-
-        Raises:
-            PatternError: no such layer, or an input that the layer needs is not given.
-        """
-        if layer not in self.layers:
-            raise PatternError(f"no layer {layer!r}, expected one of {', '.join(self.layers)}")
-        inputs = {"imitation": imitation, "recording": recording}
-        needed = self.inputs_of(layer)
-        if missing := [role for role in needed if inputs[role] is None]:
-            raise PatternError(f"layer {layer} needs the input {' and '.join(missing)}")
-        if layer == "fc1":
-            assert imitation is not None and recording is not None
-            return self.query_half(imitation) + self.candidate_half(recording)
-        role, name = layer.split(".")
-        x = inputs[role]
-        assert x is not None
-        return self.towers[role].preactivation(x, name)
-
-    def inputs_of(self, layer: str) -> tuple[str, ...]:
-        """Roles of the inputs that a layer depends on: one tower's, or both for ``fc1``."""
-        return ("imitation", "recording") if layer == "fc1" else (layer.split(".")[0],)
-
-    def n_channels(self, layer: str) -> int:
-        """Number of neurons (feature maps) of a layer.
-
-        Raises:
-            PatternError: no such layer.
-        """
-        if layer == "fc1":
-            return self.config.fc1
-        if layer not in self.layers:
-            raise PatternError(f"no layer {layer!r}, expected one of {', '.join(self.layers)}")
-        role, name = layer.split(".")
-        return self.towers[role].output_shapes()[name][0]
-
-    def forward(self, imitation: Tensor, recording: Tensor) -> Tensor:
-        """Logit of each pair: ``(batch, 1, 39, 482)`` and ``(batch, 1, 128, 128)`` to ``(batch,)``."""
-        features = torch.cat([self.imitation(imitation), self.recording(recording)], dim=1)  # (batch, 5040)
-        return self.fc2(self.relu(self.fc1(features)))[:, 0]
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits from fc1's values before the ReLU: ``(..., 108)`` to ``(...)``."""
+        return self.relu(hidden) @ self.fc2.weight[0] + self.fc2.bias
 
     def load_towers(self, sources: dict[str, Tower], n_layers: int) -> None:
         """Copy the first ``n_layers`` convolutional layers of pre-trained towers (paper, section V-D).
@@ -162,7 +90,7 @@ class ClassifierConfig:
         object.__setattr__(self, "classes", tuple(self.classes))
 
 
-class _Classifier(nn.Module):
+class _Classifier(Model):
     """A tower with two fully connected layers and one logit per class."""
 
     ROLE: ClassVar[str]
@@ -186,40 +114,13 @@ class _Classifier(nn.Module):
         return {self.ROLE: self.tower}
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of all layers with neurons to look at."""
-        return (*(f"{self.ROLE}.{layer}" for layer in self.tower.layers), "fc1")
+    def channels(self) -> dict[str, int]:
+        """Feature maps of the tower's convolutions, units of fc1."""
+        maps = {f"{self.ROLE}.{layer}": shape[0] for layer, shape in self.tower.output_shapes().items()}
+        return {**maps, "fc1": self.HIDDEN}
 
-    def inputs_of(self, layer: str) -> tuple[str, ...]:
-        """Roles of the inputs that a layer depends on: there is one tower."""
-        return (self.ROLE,)
-
-    def n_channels(self, layer: str) -> int:
-        """Number of neurons (feature maps) of a layer.
-
-        Raises:
-            PatternError: no such layer.
-        """
-        if layer == "fc1":
-            return self.HIDDEN
-        if layer not in self.layers:
-            raise PatternError(f"no layer {layer!r}, expected one of {', '.join(self.layers)}")
-        return self.tower.output_shapes()[layer.split(".")[1]][0]
-
-    def preactivation(self, layer: str, **inputs: Any) -> Tensor:
-        """Values of a layer before its ReLU (and pooling), from the tower's own input.
-
-        Raises:
-            PatternError: no such layer, or the tower's input is not given.
-        """
-        if layer not in self.layers:
-            raise PatternError(f"no layer {layer!r}, expected one of {', '.join(self.layers)}")
-        x = inputs.get(self.ROLE)
-        if x is None:
-            raise PatternError(f"layer {layer} needs the input {self.ROLE}")
-        if layer == "fc1":
-            return self.fc1(self.tower(x))
-        return self.tower.preactivation(x, layer.split(".")[1])
+    def _preactivation(self, layer: str, inputs: dict[str, Tensor]) -> Tensor:
+        return self.fc1(self.tower(inputs[self.ROLE]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits: ``(batch, 1, bands, frames)`` to ``(batch, classes)``."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from iminet_viz.checkpoint import DbStatistics, TrainedModel
 from iminet_viz.errors import PatternError
-from iminet_viz.frontends import FrontEndConfig, standardize
+from iminet_viz.frontends import FrontEndConfig
 from iminet_viz.models import Model
 from iminet_viz.patterns.leaky import leaky
 from iminet_viz.patterns.objectives import Objective
@@ -66,8 +66,10 @@ class EngineConfig:
 class Pattern:
     """An input that excites a neuron, with all that is needed to draw it, hear it and check it.
 
-    ``inputs`` holds one array for a tower's neuron, two for an fc1 unit: ``{role: (bands, frames)}``, float32 in
-    standard deviations of the clip, rounded to float16 so that the stored array is the array that was measured.
+    ``inputs`` holds one array for a tower's neuron, two for an fc1 unit: ``{role: (bands, frames)}``, float32 as the
+    front end gives it (standard deviations of the clip; the aligned net's is 20 dB to 1, half of the mean off), rounded
+    to float16 so that the stored array is the array that was measured. A net that serves both sides has one, as
+    ``imitation``.
     """
 
     model: str
@@ -76,7 +78,8 @@ class Pattern:
     seed: int
     inputs: Mapping[str, np.ndarray]
     frontends: Mapping[str, FrontEndConfig]
-    db_statistics: Mapping[str, DbStatistics]  # of this pattern: standardised values * std_db + mean_db is dB
+    # Of this pattern: standardised values * std_db + mean_db is dB (the aligned net's inputs are not standardised).
+    db_statistics: Mapping[str, DbStatistics]
     config: EngineConfig
     activation: float  # on the original ReLU network
     activation_leaky: float
@@ -258,7 +261,7 @@ def _ascend(
         level = model.db_statistics[role]
         db = to_decibels(x, model.frontends[role].config.top_db, level)
         # a patch is part of a clip whose mean and deviation the rest decides: those of the training clips
-        return (db - level.mean_db) / level.std_db if cropped else standardize(db)
+        return (db - level.mean_db) / level.std_db if cropped else model.frontends[role].normalize(db)
 
     def levels(role: str, made: Tensor) -> list[DbStatistics]:
         """What standardisation took away from each image."""
@@ -329,7 +332,7 @@ def _ascend(
 def layer_values(
     network: Model, objectives: Sequence[Objective], inputs: Mapping[str, Tensor], channels: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Values after the network's own ReLU (leaky or not) of every layer that the objectives name.
+    """Values after the network's own non-linearity (leaky or not) of every layer that the objectives name.
 
     Args:
         network: as it is at the moment.
@@ -338,7 +341,8 @@ def layer_values(
         channels: ``(batch,)``: compute only this feature map of each input (one tower layer for all objectives).
 
     Returns:
-        ``{layer: (batch, channels, bands, frames)}``, before the layer's pooling; ``(batch, units)`` for fc1.
+        ``{layer: (batch, channels, bands, frames)}``, before the layer's pooling; ``(batch, units)`` for fc1,
+        ``(batch, channels, frames)`` for layers over time.
     """
     layers = dict.fromkeys(layer for objective in objectives for layer in objective.layers)
     shaped = {role: x[:, None].contiguous(memory_format=torch.channels_last) for role, x in inputs.items()}
@@ -347,7 +351,9 @@ def layer_values(
         role, name = layer.split(".")
         return {layer: network.relu(network.towers[role].preactivation(shaped[role], name, channels))}
     return {
-        layer: network.relu(network.preactivation(layer, **{role: shaped[role] for role in network.inputs_of(layer)}))
+        layer: network.activate(
+            layer, network.preactivation(layer, **{role: shaped[role] for role in network.inputs_of(layer)})
+        )
         for layer in layers
     }
 
@@ -410,7 +416,7 @@ def _single_channels(network: Model, objectives: Sequence[Objective]) -> Tensor 
     single = all(len(objective.terms) == 1 for objective in objectives) and all(
         term.direction is None for term in terms
     )
-    if not single or len({term.layer for term in terms}) > 1 or terms[0].layer == "fc1":
+    if not single or len({term.layer for term in terms}) > 1 or network.map_shape(terms[0].layer) is None:
         return None
     return torch.tensor([term.channel for term in terms], device=next(network.parameters()).device)
 

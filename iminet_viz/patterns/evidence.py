@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from iminet_viz.audio import atomic_path, fit_length, load_audio
+from iminet_viz.audio import atomic_path, load_audio
 from iminet_viz.checkpoint import TrainedModel
 from iminet_viz.errors import AudioError, CheckpointError
-from iminet_viz.models import TLIminet
+from iminet_viz.models import Siamese
 from iminet_viz.patterns.engine import Pattern
 
 FILE_NAME = "reference.safetensors"
@@ -26,7 +26,7 @@ FILE_NAME = "reference.safetensors"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class References:
-    """Activations (after the ReLU) of every neuron on every clip.
+    """Activations (after the non-linearity) of every neuron of one side on every clip.
 
     ``values`` holds ``{layer}`` (mean over the map) and ``{layer}.max`` (largest position), each ``(clips, channels)``;
     for fc1 the two halves before their sum, ``query`` and ``candidate``, so that all pairs of clips are known.
@@ -52,7 +52,8 @@ class References:
             return np.maximum(
                 self.values["query"][:, term.channel, None] + self.values["candidate"][None, :, term.channel], 0
             )
-        return self.values[term.layer if term.position is None else f"{term.layer}.max"][:, term.channel]
+        key = term.layer if term.position is None else f"{term.layer}.max"
+        return self.values[key][:, term.channel] if key in self.values else None
 
 
 @torch.no_grad()
@@ -88,14 +89,14 @@ def compute_references(
             continue
         names.append(name)
         for role, frontend in model.frontends.items():
-            window = torch.from_numpy(fit_length(waveforms[role], frontend.config.n_samples))[None]
+            window = torch.from_numpy(frontend.fit(waveforms[role]))[None]
             x = frontend(window.to(model.device))
             for layer in network.layers:
-                if layer.startswith(f"{role}."):
-                    maps = network.preactivation(layer, **{role: x})[0].relu()
-                    rows.setdefault(layer, []).append(maps.mean(dim=(1, 2)).cpu().numpy())
-                    rows.setdefault(f"{layer}.max", []).append(maps.amax(dim=(1, 2)).cpu().numpy())
-            if isinstance(network, TLIminet):
+                if network.inputs_of(layer) == (role,) and not layer.startswith("fc"):
+                    maps = network.activate(layer, network.preactivation(layer, **{role: x}))[0].flatten(1)
+                    rows.setdefault(layer, []).append(maps.mean(dim=1).cpu().numpy())
+                    rows.setdefault(f"{layer}.max", []).append(maps.amax(dim=1).cpu().numpy())
+            if isinstance(network, Siamese):
                 half = network.query_half(x) if role == "imitation" else network.candidate_half(x)
                 rows.setdefault("query" if role == "imitation" else "candidate", []).append(half[0].cpu().numpy())
         if report:

@@ -36,7 +36,7 @@ class Term:
     weight: float = 1.0
 
     def read(self, values: Tensor) -> Tensor:
-        """Reduce a layer's values ``(channels, bands, frames)``, or ``(units,)`` of fc1, to one number."""
+        """Reduce a layer's values, ``(channels, bands, frames)`` or fewer axes of one neuron, to one number."""
         if self.direction is not None:
             picked = torch.tensordot(torch.tensor(self.direction).to(values), values, dims=1)
         else:
@@ -79,9 +79,9 @@ class Objective:
         return tuple(dict.fromkeys(term.layer for term in self.terms))
 
     def roles(self, network: Model) -> tuple[str, ...]:
-        """Inputs that must be given, in the order of the network's towers."""
+        """Inputs that must be given, in the order of the network's sides."""
         needed = {role for layer in self.layers for role in network.inputs_of(layer)}
-        return tuple(role for role in network.towers if role in needed)
+        return tuple(role for role in network.FRONTENDS if role in needed)
 
     def check(self, network: Model) -> None:
         """Refuse what the network does not have.
@@ -100,10 +100,9 @@ class Objective:
             if not np.isfinite(term.weight):
                 raise PatternError(f"the weight of {term.layer}:{term.channel} is not finite")
             if term.position is not None:
-                if term.layer == "fc1":
-                    raise PatternError("fc1 has no positions; use fc_unit")
-                role, name = term.layer.split(".")
-                shape = network.towers[role].map_shape(name)
+                shape = network.map_shape(term.layer)
+                if shape is None:
+                    raise PatternError(f"{term.layer} has no positions; use channel or fc_unit")
                 inside = len(term.position) == 2 and all(
                     0 <= place < size for place, size in zip(term.position, shape, strict=True)
                 )
