@@ -3,6 +3,7 @@
 from iminet_viz.models._model import Model, Searcher, Siamese
 from iminet_viz.models._tower import ConvSpec, ReceptiveField, Tower
 from iminet_viz.models.aligned import AlignedNet
+from iminet_viz.models.iminet import Iminet
 from iminet_viz.models.tl_iminet import LanguageTower, SoundTower, TLIminet
 
 MODELS: dict[str, type[Model]] = {cls.KIND: cls for cls in (TLIminet, LanguageTower, SoundTower)}
@@ -11,6 +12,7 @@ __all__ = [
     "MODELS",
     "AlignedNet",
     "ConvSpec",
+    "Iminet",
     "LanguageTower",
     "Model",
     "ReceptiveField",
