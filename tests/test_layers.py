@@ -18,7 +18,7 @@ LAYERS = [
     ["baselines", "cards"],
     ["scoring"],
     ["trials"],
-    ["training", "contrastive", "patterns"],
+    ["training", "contrastive", "autoencoder", "patterns"],
     ["plotting", "sonification"],
     ["gallery"],
     ["cli"],

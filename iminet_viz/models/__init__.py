@@ -4,6 +4,7 @@ from iminet_viz.models._model import Model, Searcher, Siamese
 from iminet_viz.models._tower import ConvSpec, ReceptiveField, Tower
 from iminet_viz.models.aligned import AlignedNet
 from iminet_viz.models.iminet import Iminet
+from iminet_viz.models.imisound import Imisound
 from iminet_viz.models.tl_iminet import LanguageTower, SoundTower, TLIminet
 
 MODELS: dict[str, type[Model]] = {cls.KIND: cls for cls in (TLIminet, LanguageTower, SoundTower)}
@@ -13,6 +14,7 @@ __all__ = [
     "AlignedNet",
     "ConvSpec",
     "Iminet",
+    "Imisound",
     "LanguageTower",
     "Model",
     "ReceptiveField",
