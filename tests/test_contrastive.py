@@ -20,7 +20,9 @@ from iminet_viz.contrastive import (
     train_contrastive,
 )
 from iminet_viz.errors import TrainingError
+from iminet_viz.models import Iminet, RecurrentIminet
 from iminet_viz.models.aligned import AlignedNet
+from iminet_viz.models.recurrent import RecurrentConfig
 from iminet_viz.models.tl_iminet import TLIminet, TLIminetConfig
 
 RECIPE = ContrastiveRecipe(epochs=3, batch_size=6)
@@ -111,6 +113,21 @@ def test_tl_iminet_learns_by_the_same_loop():
         for column in range(2):
             alone = network(imitations.inputs, recordings.inputs[column : column + 1].expand(3, -1, -1, -1))
             np.testing.assert_allclose(grid[:, column], alone.numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [Iminet, lambda: RecurrentIminet(RecurrentConfig(batch_norm=True))])
+def test_iminet_and_the_recurrent_net_learn_by_the_same_loop(make):
+    torch.manual_seed(0)
+    network = make()
+    view = TowerView(configs=network.FRONTENDS)
+    sounds = make_sounds(view, 4)
+    recipe = ContrastiveRecipe(epochs=25, batch_size=4, learning_rate=3e-3, precision="bf16")
+    losses = train_contrastive(network, view, sounds, recipe)
+    assert losses[-1] < 0.7 * math.log(4)
+    scores = search_scores(network, view, [s.imitations[0] for s in sounds], [s.recording for s in sounds])
+    assert scores.shape == (4, 4) and np.isfinite(scores).all()
+    alone = search_scores(network, view, [sounds[2].imitations[0]], [sounds[1].recording])
+    np.testing.assert_allclose(alone, scores[2:3, 1:2], rtol=1e-3, atol=1e-3)
 
 
 def test_the_towers_see_the_paper_s_input_without_trimming_and_floor():

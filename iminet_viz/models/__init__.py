@@ -5,9 +5,12 @@ from iminet_viz.models._tower import ConvSpec, ReceptiveField, Tower
 from iminet_viz.models.aligned import AlignedNet
 from iminet_viz.models.iminet import Iminet
 from iminet_viz.models.imisound import Imisound
+from iminet_viz.models.recurrent import RecurrentIminet
 from iminet_viz.models.tl_iminet import LanguageTower, SoundTower, TLIminet
 
-MODELS: dict[str, type[Model]] = {cls.KIND: cls for cls in (TLIminet, LanguageTower, SoundTower)}
+MODELS: dict[str, type[Model]] = {
+    cls.KIND: cls for cls in (TLIminet, LanguageTower, SoundTower, Iminet, Imisound, RecurrentIminet, AlignedNet)
+}
 
 __all__ = [
     "MODELS",
@@ -18,6 +21,7 @@ __all__ = [
     "LanguageTower",
     "Model",
     "ReceptiveField",
+    "RecurrentIminet",
     "Searcher",
     "Siamese",
     "SoundTower",
