@@ -1,5 +1,6 @@
 """What is saved loads to the same model; every fault gives one error that names the folder or the key."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -11,7 +12,14 @@ import safetensors.torch
 import torch
 
 from iminet_viz import checkpoint
-from iminet_viz.checkpoint import DbStatistics, fingerprint_of, load_model, save_model, untrained_model
+from iminet_viz.checkpoint import (
+    DbStatistics,
+    fingerprint_of,
+    load_model,
+    save_model,
+    untrained_model,
+    weights_of,
+)
 from iminet_viz.errors import CheckpointError
 from iminet_viz.models import MODELS
 
@@ -20,7 +28,7 @@ METRICS = {"mrr": 0.25, "n": 60}
 
 
 def new_model(kind: str, seed: int = 0, **architecture):
-    if kind != "tl-iminet":
+    if kind in ("language-tower", "sound-tower"):
         architecture.setdefault("classes", CLASSES)
     return untrained_model(kind, seed, architecture)
 
@@ -71,11 +79,21 @@ def edit_weights(folder: Path, edit) -> None:
     safetensors.torch.save_file(weights, path, metadata=header)
 
 
-@pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_saved_model_loads_to_the_same_model(tmp_path, kind, batch_norm):
-    model = new_model(kind, batch_norm=batch_norm)
+@pytest.mark.parametrize(
+    ("kind", "architecture"),
+    [
+        *((kind, {}) for kind in MODELS),
+        *((kind, {"batch_norm": True}) for kind in ("tl-iminet", "language-tower", "sound-tower", "recurrent")),
+        ("iminet", {"tying": "partial"}),
+        ("iminet", {"tying": "untied"}),
+        ("imisound", {"hidden": [30, 20]}),
+        ("aligned", {"channels": [8, 8, 16], "features": 5}),
+    ],
+)
+def test_a_saved_model_loads_to_the_same_model(tmp_path, kind, architecture):
+    model = new_model(kind, **architecture)
     loaded = load_model(save(tmp_path / "new" / "mine", model, {"recipe": {"seed": 3}}))
+    model.network.requires_grad_(False)  # a GRU whose weights want gradients rounds otherwise
     with torch.no_grad():
         assert torch.equal(loaded.network(*inputs(loaded)), model.network(*inputs(model)))
     assert loaded.network.config == model.network.config
@@ -284,18 +302,34 @@ def test_a_failed_save_leaves_no_half_written_file(saved, folder, monkeypatch):
 @pytest.mark.parametrize("kind", MODELS)
 def test_fingerprints_tell_models_apart(kind):
     model = new_model(kind)
-    weights, configs = model.network.state_dict(), model.network.FRONTENDS
+    weights, configs = weights_of(model.network), model.network.FRONTENDS
     assert fingerprint_of(weights, configs) == model.fingerprint == new_model(kind).fingerprint
     assert new_model(kind, seed=1).fingerprint != model.fingerprint
     nudged = {key: value.clone() for key, value in weights.items()}
-    nudged["fc2.bias"][0] += 1e-6
+    next(iter(nudged.values())).view(-1)[0] += 1e-6
     assert fingerprint_of(nudged, configs) != model.fingerprint
     renamed = {f"x.{key}": value for key, value in weights.items()}
     assert fingerprint_of(renamed, configs) != model.fingerprint
     for role, config in configs.items():
-        other = {**configs, role: type(config)(**{**vars(config), "pad_mode": "reflect"})}
+        other = {**configs, role: dataclasses.replace(config, top_db=70.0)}
         assert fingerprint_of(weights, other) != model.fingerprint
     assert fingerprint_of(dict(reversed(weights.items())), configs) == model.fingerprint
+
+
+@pytest.mark.parametrize(("tying", "shared"), [("tied", 4), ("partial", 2), ("untied", 0)])
+def test_tied_weights_are_stored_once_and_stay_tied(tmp_path, tying, shared):
+    folder = save(tmp_path / "tied", new_model("iminet", tying=tying))
+    with safetensors.safe_open(folder / "weights.safetensors", framework="pt") as file:
+        keys = set(file.keys())
+    assert sum(key.startswith("recording.") for key in keys) == 2 * (4 - shared)  # weight and bias
+    network = load_model(folder).network
+    for index in range(4, 4 - shared, -1):
+        assert network.imitation.block(f"conv{index}") is network.recording.block(f"conv{index}")
+    if shared:  # a second copy could differ from the first
+        edit_weights(folder, lambda weights: weights.update({"recording.blocks.conv4.conv.bias": torch.zeros(6)}))
+        assert "unknown tensor recording.blocks.conv4.conv.bias" in refusal(folder)
+        edit_config(folder, architecture={"tying": "untied", "fc1": 432, "fc2": 32})
+        assert "architecture in config.json is not what the weights were trained with" in refusal(folder)
 
 
 def test_untrained_models_follow_their_seed_and_leave_the_global_one_alone():
@@ -316,6 +350,11 @@ def test_untrained_models_follow_their_seed_and_leave_the_global_one_alone():
         ("tl-iminet", {"fc1": -1}, "no network has the architecture"),
         ("tl-iminet", {"fc1": "wide"}, "no network has the architecture"),
         ("language-tower", {}, "classes"),
+        ("iminet", {"tying": "loose"}, "tying 'loose', expected one of tied, partial, untied"),
+        ("imisound", {"hidden": [1_000]}, "no network has the architecture"),
+        ("imisound", {"hidden": 600}, "no network has the architecture"),
+        ("recurrent", {"hidden": 0}, "no network has the architecture"),
+        ("aligned", {"channels": [16, 32]}, "no network has the architecture"),
     ],
 )
 def test_untrained_models_refuse_nonsense(kind, architecture, reason):

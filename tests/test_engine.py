@@ -12,6 +12,7 @@ from torch import nn
 from iminet_viz.checkpoint import DbStatistics, TrainedModel, untrained_model
 from iminet_viz.errors import PatternError
 from iminet_viz.frontends import standardize
+from iminet_viz.models import MODELS
 from iminet_viz.patterns.engine import (
     EngineConfig,
     Pattern,
@@ -24,6 +25,8 @@ from iminet_viz.patterns.engine import (
 from iminet_viz.patterns.leaky import leaky
 from iminet_viz.patterns.objectives import Objective, channel, direction, fc_unit, unit
 from iminet_viz.patterns.parameterizations import PARAMETERIZATIONS
+from iminet_viz.plotting import plot_pattern
+from iminet_viz.sonification import sonify_pattern
 
 TOWER_LAYERS = [f"{role}.conv{index}" for role in ("imitation", "recording") for index in (1, 2, 3)]
 SHAPES = {"imitation": (39, 482), "recording": (128, 128)}
@@ -777,3 +780,49 @@ def test_settings_that_make_no_sense_are_refused(values):
 def test_settings_that_are_not_finite_are_refused(values):
     with pytest.raises(PatternError):
         EngineConfig(**values)
+
+
+# --- every model ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != "tl-iminet"])
+def test_every_layer_of_every_model_has_patterns(kind):
+    classes = {"classes": ("a", "b", "c")} if kind in ("language-tower", "sound-tower") else {}
+    model = untrained_model(kind, 0, classes)
+    for layer in model.network.layers:
+        last = model.network.n_channels(layer) - 1
+        patterns = maximize_many(model, [channel(layer, 0), channel(layer, last)], FEW)
+        for pattern in patterns:
+            assert tuple(pattern.inputs) == model.network.inputs_of(layer)
+            for role, values in pattern.inputs.items():
+                assert values.shape == model.frontends[role].config.shape
+            assert pattern.trace[-1] > pattern.trace[0]
+            given = {role: torch.from_numpy(values)[None, None] for role, values in pattern.inputs.items()}
+            values = model.network.activate(layer, model.network.preactivation(layer, **given))[0]
+            expected = values[pattern.neuron].mean().item()
+            assert pattern.activation == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        shape = model.network.map_shape(layer)
+        if shape is None:
+            with pytest.raises(PatternError, match=f"{layer} has no positions; use channel or fc_unit"):
+                maximize(model, unit(layer, 0, (0, 0)), FEW)
+        else:
+            corner = (shape[0] - 1, shape[1] - 1)
+            assert maximize(model, unit(layer, last, corner), dataclasses.replace(FEW, steps=2)).trace[-1] < math.inf
+
+
+def test_patterns_of_the_aligned_net_are_what_its_front_end_can_give():
+    model = untrained_model("aligned", 0)
+    (x,) = maximize(model, channel("conv3", 3), FEW).inputs.values()
+    centred = 20 * x - 20  # dB, half of each band's mean off
+    db = centred + centred.mean(axis=1, keepdims=True)  # the half that was taken off is the half that is left
+    assert db.min() > -80.2 and db.max() < 0.2
+    free = maximize(model, channel("frames", 3), dataclasses.replace(FEW, reachable=False))
+    assert np.isfinite(free.inputs["imitation"]).all()
+
+
+@pytest.mark.parametrize(("kind", "layer"), [("iminet", "fc2"), ("imisound", "hidden1"), ("aligned", "conv2")])
+def test_what_is_no_log_mel_of_fixed_length_can_be_drawn_and_refuses_to_sound(kind, layer, tmp_path):
+    pattern = maximize(untrained_model(kind, 0), channel(layer, 0), FEW)
+    plot_pattern(pattern).savefig(tmp_path / "pattern.png")
+    with pytest.raises(PatternError, match=f"the imitation side of {layer}:0 is no log-mel: only those can be made"):
+        sonify_pattern(pattern, "imitation")

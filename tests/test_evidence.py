@@ -347,3 +347,20 @@ def test_a_constant_neuron_correlates_with_nothing(value):
     twins, correlation = match_neurons(np.full_like(a, value), np.full_like(a, value))
     assert not correlation.any()
     assert sorted(twins) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["iminet", "imisound", "recurrent", "aligned"])
+def test_every_model_has_references_of_its_layers(files, kind):
+    model = untrained_model(kind, 0)
+    stored = compute_references(model, files[:2])
+    layers = [layer for layer in model.network.layers if not layer.startswith("fc")]
+    halves = {"query", "candidate"} if kind in ("iminet", "recurrent") else set()
+    assert set(stored.values) == {f"{layer}{end}" for layer in layers for end in ("", ".max")} | halves
+    for layer in layers:
+        assert stored.values[layer].shape == (2, model.network.n_channels(layer))
+        own = maximize(model, channel(layer, 1), EngineConfig(steps=1))
+        assert compare_with_real(own, stored)["clips"] == 2
+    if kind == "iminet":
+        pair = maximize(model, fc_unit(3), EngineConfig(steps=1))
+        assert compare_with_real(pair, stored)["clips"] == 4  # pairs of clips
+        assert compare_with_real(maximize(model, channel("fc2", 3), EngineConfig(steps=1)), stored) is None

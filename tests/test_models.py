@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from iminet_viz.errors import PatternError
-from iminet_viz.models import MODELS, LanguageTower, Model, SoundTower, TLIminet
+from iminet_viz.frontends import CONSTANT_Q
+from iminet_viz.models import MODELS, AlignedNet, Iminet, LanguageTower, Model, Searcher, SoundTower, TLIminet
+from iminet_viz.models.iminet import SHARED, IminetConfig
 from iminet_viz.models.tl_iminet import ClassifierConfig, TLIminetConfig, make_tower
 
 INPUTS = {"imitation": (1, 39, 482), "recording": (1, 128, 128)}
@@ -24,63 +26,80 @@ TOWERS = {
 }
 FEATURES = {"imitation": 2_640, "recording": 2_400}
 CLASSES = {"language-tower": ("de", "en", "es", "fr", "it", "nl", "ru"), "sound-tower": tuple("abcdefghij")}
-# TL-IMINET: paper.md, section 2. Towers by hand: convolutions, then the weights and biases of fc1 and fc2.
-PARAMETERS = {
-    "tl-iminet": 799_417,
-    "language-tower": 1_776 + 2 * 82_992 + 2_640 * 256 + 256 + 256 * 7 + 7,
-    "sound-tower": 624 + 28_848 + 57_648 + 2_400 * 64 + 64 + 64 * 10 + 10,
+LANGUAGE, SOUND = ({"classes": CLASSES[kind]} for kind in ("language-tower", "sound-tower"))
+NORM = {"batch_norm": True}
+# TL-IMINET and IMINET: paper.md, section 2. The others by hand: convolutions, then what follows.
+LANGUAGE_PARAMETERS = 1_776 + 2 * 82_992 + 2_640 * 256 + 256 + 256 * 7 + 7
+SOUND_PARAMETERS = 624 + 28_848 + 57_648 + 2_400 * 64 + 64 + 64 * 10 + 10
+RECURRENT_PARAMETERS = 2 * (416 + 4_640 + 9_248) + 3 * 64 * (160 + 192 + 2 * 66) + 128 * 108 + 108 + 108 + 1
+CASES = {  # every kind and every way to build it: architecture and number of parameters
+    "tl-iminet": ({}, 799_417),
+    "tl-iminet norm": (NORM, 799_945),
+    "language-tower": (LANGUAGE, LANGUAGE_PARAMETERS),
+    "language-tower norm": (LANGUAGE | NORM, LANGUAGE_PARAMETERS + 2 * 3 * 48),
+    "sound-tower": (SOUND, SOUND_PARAMETERS),
+    "sound-tower norm": (SOUND | NORM, SOUND_PARAMETERS + 2 * (24 + 48 + 48)),
+    "iminet": ({}, 203_357),
+    "iminet partial": ({"tying": "partial"}, 204_785),
+    "iminet untied": ({"tying": "untied"}, 205_769),
+    "imisound": ({}, 1_440 * 1_000 + 1_000 + 1_000 * 600 + 600),
+    "recurrent": ({}, RECURRENT_PARAMETERS),
+    "recurrent norm": (NORM, RECURRENT_PARAMETERS + 2 * 2 * (16 + 32 + 32)),
+    "aligned": ({}, 51_380),
 }
-NORM_PARAMETERS = {"tl-iminet": 528, "language-tower": 2 * 3 * 48, "sound-tower": 2 * (24 + 48 + 48)}
 
+every_case = pytest.mark.parametrize("case", CASES)
 every_model = pytest.mark.parametrize("kind", MODELS)
 every_tower_layer = pytest.mark.parametrize(
     ("role", "layer"), [(role, name) for role in TOWERS for name in TOWERS[role]]
 )
 
 
-def build(kind: str, batch_norm: bool = False) -> Model:
+def build(case: str) -> Model:
     torch.manual_seed(0)
-    cls = MODELS[kind]
-    config = {"batch_norm": batch_norm} | ({"classes": CLASSES[kind]} if kind in CLASSES else {})
-    return cls(cls.CONFIG(**config)).eval()
+    cls = MODELS[case.split()[0]]
+    return cls(cls.CONFIG(**CASES[case][0])).eval()
 
 
 def inputs(model: Model, batch: int = 2) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return {role: torch.randn(batch, *INPUTS[role], generator=generator) for role in model.FRONTENDS}
+    return {role: torch.randn(batch, 1, *c.shape, generator=generator) for role, c in model.FRONTENDS.items()}
 
 
-@every_model
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_parameter_counts(kind, batch_norm):
-    expected = PARAMETERS[kind] + batch_norm * NORM_PARAMETERS[kind]
-    assert sum(parameter.numel() for parameter in build(kind, batch_norm).parameters()) == expected
-    assert (expected in (799_417, 799_945)) == (kind == "tl-iminet")
+def test_every_kind_is_tested():
+    assert {case.split()[0] for case in CASES} == set(MODELS)
 
 
-@every_model
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_forward_gives_finite_logits_and_gradients(kind, batch_norm):
-    model = build(kind, batch_norm)
+@every_case
+def test_parameter_counts(case):
+    assert sum(parameter.numel() for parameter in build(case).parameters()) == CASES[case][1]
+
+
+@every_case
+def test_forward_gives_finite_logits_and_gradients(case):
+    model = build(case)
     logits = model(*inputs(model).values())
-    assert logits.shape == ((2,) if kind == "tl-iminet" else (2, len(CLASSES[kind])))
+    assert logits.shape == ((2,) if isinstance(model, Searcher) else (2, len(CLASSES[case.split()[0]])))
     assert logits.isfinite().all()
     assert logits.std() > 0
     logits.sum().backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-@every_model
-def test_the_surface_that_the_rest_of_the_package_uses(kind):
-    model = build(kind)
-    assert kind == model.KIND
-    assert set(model.towers) == set(model.FRONTENDS)
+@every_case
+def test_the_surface_that_the_rest_of_the_package_uses(case):
+    model = build(case)
+    assert case.split()[0] == model.KIND
+    assert set(model.towers) in (set(model.FRONTENDS), set())
     for role, tower in model.towers.items():
-        assert tower.input_shape == model.FRONTENDS[role].shape == INPUTS[role][1:]
+        assert tower.input_shape == model.FRONTENDS[role].shape
     given = inputs(model)
     for layer in model.layers:
         values = model.preactivation(layer, **{role: given[role] for role in model.inputs_of(layer)})
         assert values.shape[:2] == (2, model.n_channels(layer))
+        assert model.activate(layer, values).shape == values.shape
+        assert model.map_shape(layer) in (None, tuple(values.shape[2:]))
+        assert (model.map_shape(layer) is None) == (".conv" not in layer)
 
 
 @pytest.mark.parametrize("role", TOWERS)
@@ -124,11 +143,12 @@ def test_gradients_end_at_the_receptive_field(role, layer):
         assert edge.any()
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_the_factorised_score_is_the_forward_pass(batch_norm):
-    model = build("tl-iminet", batch_norm)
-    nn.init.normal_(model.fc1.bias)  # zero at the start: a bias counted twice would not show
-    nn.init.normal_(model.fc2.bias)
+@pytest.mark.parametrize("case", [case for case in CASES if isinstance(build(case), Searcher) and case != "aligned"])
+def test_the_factorised_score_is_the_forward_pass(case):
+    model = build(case)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.bias)  # zero at the start: a bias counted twice would not show
     given = inputs(model, batch=3)
     queries, candidates = model.query_half(given["imitation"]), model.candidate_half(given["recording"][:2])
     scores = model.score_halves(queries, candidates)
@@ -136,7 +156,81 @@ def test_the_factorised_score_is_the_forward_pass(batch_norm):
     for query in range(3):
         for candidate in range(2):
             logit = model(given["imitation"][query, None], given["recording"][candidate, None])[0]
-            assert scores[query, candidate].item() == pytest.approx(logit.item(), abs=1e-5)
+            assert scores[query, candidate].item() == pytest.approx(logit.item(), abs=1e-5, rel=1e-5)
+    assert model.score_halves(queries[:0], candidates).shape == (0, 2)
+    assert model.score_halves(queries, candidates[:0]).shape == (3, 0)
+
+
+def test_many_scores_are_computed_in_parts():
+    model = build("iminet")
+    queries, candidates = torch.randn(5, 432), torch.randn(9_000, 432)  # 4 queries at a time
+    alone = torch.cat([model.score_halves(query[None], candidates) for query in queries])
+    torch.testing.assert_close(model.score_halves(queries, candidates), alone)
+
+
+@torch.no_grad()
+def test_index_vectors_of_the_aligned_net_hold_the_duration():
+    model = build("aligned")
+    assert isinstance(model, AlignedNet)
+    given, seconds = inputs(model, batch=3), (torch.tensor([0.5, 1.0, 2.0]), torch.tensor([0.4, 1.0, 3.0]))
+    query = model.query_half(given["imitation"], seconds[0])
+    candidate = model.candidate_half(given["recording"], seconds[1])
+    assert query.shape == (3, 32 * 48 + 1)
+    expected = model.align(model.embed(given["imitation"]), model.embed(given["recording"]), *seconds)
+    torch.testing.assert_close(model.score_halves(query, candidate).double(), torch.from_numpy(expected))
+    plain = model.score_halves(model.query_half(given["imitation"]), model.candidate_half(given["recording"]))
+    assert (plain >= model.score_halves(query, candidate)).all()  # without durations nothing is taken off
+
+
+@pytest.mark.parametrize("tying", SHARED)
+def test_iminet_shares_the_layers_of_its_tying(tying):
+    model = build("iminet" if tying == "tied" else f"iminet {tying}")
+    assert isinstance(model, Iminet)
+    shared = {name for name in model.imitation.layers if model.imitation.block(name) is model.recording.block(name)}
+    assert (
+        shared == {"tied": {"conv1", "conv2", "conv3", "conv4"}, "partial": {"conv3", "conv4"}, "untied": set()}[tying]
+    )
+    x = inputs(model)["imitation"]
+    for name in model.imitation.layers:
+        values = [model.preactivation(f"{role}.{name}", **{role: x}) for role in model.towers]
+        assert torch.equal(*values) == (tying == "tied")
+    with pytest.raises(ValueError, match="tying 'loose', expected one of tied, partial, untied"):
+        IminetConfig("loose")
+
+
+def test_iminet_has_the_paper_s_shapes_and_dropout():
+    model = build("iminet")
+    maps = {"conv1": (70, 127), "conv2": (33, 29), "conv3": (14, 5), "conv4": (12, 3)}
+    outputs = {"conv1": (12, 35, 31), "conv2": (12, 16, 7), "conv3": (6, 14, 5), "conv4": (6, 12, 3)}
+    assert CONSTANT_Q.shape == (72, 129)
+    for tower in model.towers.values():
+        assert {layer: tower.map_shape(layer) for layer in tower.layers} == maps
+        assert tower.output_shapes() == outputs and tower.n_features == 216
+    shapes = [(linear.in_features, linear.out_features) for linear in (model.fc1, model.fc2, model.fc3)]
+    assert shapes == [(432, 432), (432, 32), (32, 1)]
+    hidden = torch.randn(1, 432).expand(2_000, -1)
+    seen = []
+    model.dropout.register_forward_hook(lambda module, given, output: seen.append(output))
+    assert model.head(hidden).std() < 1e-6
+    assert model.train().head(hidden).std() > 1e-2
+    alive = seen[0] > 0
+    assert (seen[2][alive] == 0).float().mean().item() == pytest.approx(0.2, abs=0.01)
+    assert [x.shape[1] for x in seen] == [432, 32, 432, 32]  # after fc1, after fc2
+
+
+@pytest.mark.parametrize("role", ["imitation", "recording"])
+def test_the_recurrent_net_reads_time(role):
+    """Its features are the mean of states that depend on what came before, and on nothing after."""
+    model = build("recurrent")
+    tower, x = model.towers[role], inputs(model)[role]
+    states = tower.states(x)
+    assert states.shape == (2, 64, {"imitation": 56, "recording": 58}[role])
+    torch.testing.assert_close(tower(x), states.mean(dim=2))
+    later = x.clone()
+    later[..., x.shape[-1] // 2 :] = 0
+    first = states.shape[2] // 3
+    torch.testing.assert_close(tower.states(later)[..., :first], states[..., :first])
+    assert not torch.allclose(tower(x.flip(3)), tower(x), atol=1e-3)  # a sound backwards is another sound
 
 
 @every_tower_layer
@@ -148,38 +242,46 @@ def test_pooling_first_gives_what_relu_first_gives(role, layer, slope):
     torch.testing.assert_close(block(x), block.pool(block.relu(block.norm(block.conv(x)))), rtol=0, atol=0)
 
 
-@every_model
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_preactivation_is_what_the_forward_pass_computes(kind, batch_norm):
-    model = build(kind, batch_norm)
+@every_case
+def test_preactivation_is_what_the_forward_pass_computes(case):
+    model = build(case)
     for module in model.modules():  # running statistics of a fresh norm change nothing
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean)
             nn.init.uniform_(module.running_var, 0.5, 2)
     given = inputs(model)
     for layer in model.layers:
-        module = model.fc1 if layer == "fc1" else _normalised(model, layer)
         seen = []
-        handle = module.register_forward_hook(lambda *args, seen=seen: seen.append(args[2]))
+        handle = _module(model, layer).register_forward_hook(lambda *args, seen=seen: seen.append(args[2]))
         model(*given.values())
         handle.remove()
-        torch.testing.assert_close(model.preactivation(layer, **given), seen[0], rtol=1e-5, atol=1e-5)
+        values = seen[-1 if layer.startswith("recording") else 0]  # of a shared layer: first imitation, then recording
+        values = values[0] if isinstance(values, tuple) else values
+        if model.KIND == "imisound" or layer.endswith(".gru"):
+            values = values.transpose(1, 2)  # time came before the units
+        torch.testing.assert_close(model.preactivation(layer, **given), values, rtol=1e-5, atol=1e-5)
 
 
-def _normalised(model: Model, layer: str) -> nn.Module:
-    role, name = layer.split(".")
-    return model.towers[role].block(name).norm
+def _module(model: Model, layer: str) -> nn.Module:
+    """What gives the values of a layer."""
+    role, _, name = layer.partition(".")
+    if role in model.towers:
+        return model.towers[role].gru if name == "gru" else model.towers[role].block(name).norm
+    if isinstance(model, AlignedNet) and layer in model.blocks:
+        return model.blocks[layer].norm
+    return model.encoder[layer] if model.KIND == "imisound" else getattr(model, layer)
 
 
 @every_model
-@pytest.mark.parametrize("layer", ["conv1", "imitation.conv4", "fc2", "", "recording", "fc1.conv1"])
-def test_unknown_layers_are_refused_with_the_legal_names(kind, layer):
+def test_unknown_layers_are_refused_with_the_legal_names(kind):
     model = build(kind)
-    for call in (lambda: model.preactivation(layer, **inputs(model)), lambda: model.n_channels(layer)):
-        with pytest.raises(PatternError) as caught:
-            call()
-        assert repr(layer) in str(caught.value)
-        assert all(name in str(caught.value) for name in model.layers)
+    names = ("conv1", "imitation.conv4", "imitation.conv9", "fc2", "fc3", "", "recording", "fc1.conv1", "relu")
+    for layer in (name for name in names if name not in model.layers):
+        for call in (model.preactivation, model.n_channels, model.map_shape):
+            with pytest.raises(PatternError) as caught:
+                call(layer)
+            assert repr(layer) in str(caught.value)
+            assert all(name in str(caught.value) for name in model.layers)
 
 
 @pytest.mark.parametrize("role", TOWERS)
@@ -237,6 +339,8 @@ def test_initialisation_is_glorot_with_zero_bias(kind):
         if isinstance(module, nn.Conv2d | nn.Linear):
             weight = module.weight.detach()
             assert not module.bias.any()
+            if weight.numel() < 1_000:
+                continue  # too few for their deviation to say anything
             fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
             bound = (6 / (fan_in + fan_out)) ** 0.5
             assert weight.abs().max() <= bound
