@@ -447,9 +447,16 @@ class StretchedMel(FrontEnd):
         """Input of the aligned net; the mean is that of the frames before pooling and stretching."""
         return self._stretched(waveform, self.config)[:, None]
 
+    def durations(self, waveform: Tensor) -> Tensor:
+        """Seconds that trimming leaves of each clip, which stretching hides: ``(batch, samples)`` to ``(batch,)``."""
+        return waveform.new_tensor([clip.duration_s for clip in self._clips(waveform, self.config)])
+
+    def _clips(self, waveform: Tensor, config: MelFramesConfig) -> list[MelFrames]:
+        return [mel_frames(clip, config) for clip in waveform.detach().cpu().numpy()]
+
     def _stretched(self, waveform: Tensor, config: MelFramesConfig) -> Tensor:
-        clips = (mel_frames(clip, config).values for clip in waveform.detach().cpu().numpy())
-        return torch.from_numpy(np.stack([resample_frames(v, config.n_frames) for v in clips])).to(waveform.device)
+        frames = [resample_frames(clip.values, config.n_frames) for clip in self._clips(waveform, config)]
+        return torch.from_numpy(np.stack(frames)).to(waveform.device)
 
     def band_frequencies(self) -> np.ndarray:
         """Centre of each mel band, ``(n_mels,)`` in Hz."""

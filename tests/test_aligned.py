@@ -171,10 +171,12 @@ def test_the_front_end_gives_what_the_net_is_trained_on(duration_s):
     frontend = make_frontend(config_from_dict(config_to_dict(MEL_FRAMES)))
     assert isinstance(frontend, StretchedMel) and frontend.config == MEL_FRAMES
     view = AlignedView()
-    expected = view.batch([view.spectrogram(waveform, "imitation")], "imitation").inputs
-    x = frontend(torch.from_numpy(frontend.fit(waveform))[None])
+    expected = view.batch([view.spectrogram(waveform, "imitation")], "imitation")
+    window = torch.from_numpy(frontend.fit(waveform))[None]
+    x = frontend(window)
     assert x.shape == (1, 1, 64, 64)
-    torch.testing.assert_close(x, expected)
+    torch.testing.assert_close(x, expected.inputs)
+    torch.testing.assert_close(frontend.durations(window), expected.duration_s)
     db = frontend.decibels(torch.from_numpy(waveform)[None])
     assert db.shape == (1, 64, 64) and db.min() >= -80 and db.max() <= 0
     # not the same numbers: the mean that is taken off is that of the frames before they are averaged and stretched
