@@ -1,7 +1,7 @@
 """Sound files to mono float32 waveforms at a wanted rate, and back.
 
 libsndfile decodes WAV, FLAC, OGG, MP3 and AIFF; soxr resamples. What neither reports, we check: libsndfile
-silently returns what is left of a truncated WAV, AIFF or OGG file.
+silently returns what is left of a truncated WAV, AIFF or OGG file, and of an OGG file with a hole.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import io
 import os
 import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -20,7 +22,15 @@ from iminet_viz.errors import AudioError
 
 # What we can tell to be whole. libsndfile reads more (AU, CAF, W64 ...), also where the end is missing.
 _FORMATS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF"})
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc"})
+SUFFIXES = frozenset({".wav", ".wave", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc"})
+# sounds that a folder's owner may miss: not decoded, or not looked for
+_OTHER_SUFFIXES = frozenset(
+    {
+        *(".3gp", ".aac", ".ac3", ".aiffc", ".amr", ".ape", ".au", ".caf", ".m4a", ".m4b", ".mka", ".mp2", ".mp4"),
+        *(".mpc", ".opus", ".ra", ".snd", ".sph", ".spx", ".tta", ".voc", ".w64", ".webm", ".wma", ".wv"),
+    }
+)
+STEP = 1 / 32_768  # of 16 bits; what never reaches one is silent
 
 
 def load_audio(path: str | os.PathLike[str], sample_rate: int) -> np.ndarray:
@@ -52,6 +62,29 @@ def read_native(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     Raises:
         AudioError: as for :func:`load_audio`.
     """
+    blocks = list(read_blocks(path))
+    return np.concatenate([block.waveform for block in blocks]), blocks[0].rate
+
+
+class Block(NamedTuple):
+    """Some samples of a sound file."""
+
+    waveform: np.ndarray  # (samples,) float32, the mean of the channels
+    rate: int  # Hz
+    channels: int
+    peak: float  # of the channels, which may cancel out in their mean
+
+
+def read_blocks(path: str | os.PathLike[str], seconds: float = float("inf")) -> Iterator[Block]:
+    """Read a sound file as :func:`read_native` does, a block after the other: an hour need not be in memory.
+
+    Args:
+        path: as for :func:`load_audio`.
+        seconds: of a block, at most; the last one is what is left. A block never has more than 2**18 samples.
+
+    Raises:
+        AudioError: as for :func:`load_audio`; after blocks, where a file is broken further on.
+    """
     import soundfile
 
     path = Path(path)
@@ -62,8 +95,8 @@ def read_native(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
             raise AudioError(f"{one_line(path)}: is a folder, expected a sound file")
         if path.stat().st_size == 0:
             raise AudioError(f"{one_line(path)}: the file is empty (0 bytes)")
-        if missing := _missing_bytes(path):
-            raise AudioError(f"{one_line(path)}: truncated ({missing})")
+        if damage := _damage(path):
+            raise AudioError(f"{one_line(path)}: {damage}")
         if path.suffix.lower() == ".raw":  # soundfile would ask for the rate, whatever the file holds
             raise AudioError(
                 f"{one_line(path)}: has no header that tells rate and width, expected WAV, FLAC, OGG, MP3 or AIFF"
@@ -72,8 +105,15 @@ def read_native(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
             if file.format not in _FORMATS:
                 raise AudioError(f"{one_line(path)}: holds {file.format}, expected WAV, FLAC, OGG, MP3 or AIFF")
             declared = file.frames
-            native_rate = file.samplerate
-            channels = file.read(dtype="float32", always_2d=True)  # (samples, channels)
+            size = int(max(1, min(seconds * file.samplerate, 2**18)))
+            decoded = 0
+            while len(channels := file.read(size, dtype="float32", always_2d=True)):  # (samples, channels)
+                decoded += len(channels)
+                with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+                    waveform = np.asarray(sum(channels.T) / file.channels, np.float32)  # 20 times as fast as mean
+                if not np.isfinite(waveform).all():
+                    raise AudioError(f"{one_line(path)}: holds NaN or infinite samples")
+                yield Block(waveform, file.samplerate, file.channels, float(max(channels.max(), -channels.min())))
     except soundfile.LibsndfileError as error:
         reason = str(error.error_string).strip().rstrip(".")
         if reason.startswith("File does not exist"):  # what libsndfile says of text named .mp3
@@ -81,15 +121,17 @@ def read_native(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         raise AudioError(f"{one_line(path)}: cannot be decoded as audio ({reason})") from None
     except OSError as error:
         raise AudioError(f"{one_line(path)}: cannot be read ({error.strerror})") from None
-    if len(channels) == 0:
+    if decoded == 0:
         raise AudioError(f"{one_line(path)}: holds no samples (zero length)")
-    if 0 < declared < 2**62 and len(channels) < declared:
-        raise AudioError(f"{one_line(path)}: truncated ({len(channels)} of {declared} samples could be decoded)")
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
-        waveform = channels.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(waveform).all():
-        raise AudioError(f"{one_line(path)}: holds NaN or infinite samples")
-    return waveform, native_rate
+    if 0 < declared < 2**62 and decoded < declared:
+        raise AudioError(f"{one_line(path)}: truncated ({decoded} of {declared} samples could be decoded)")
+
+
+def cancelled(waveform_peak: float, channels: int, channels_peak: float) -> str:
+    """Say that channels leave nothing of each other; empty if they do leave something, or are silent themselves."""
+    if waveform_peak < STEP <= channels_peak:
+        return f"its {channels} channels cancel out: their mean, which is what is read, is silent"
+    return ""
 
 
 def libsndfile_name(path: Path) -> bytes | Path:
@@ -102,7 +144,21 @@ def one_line(path: Path) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
 
-def _missing_bytes(path: Path) -> str:
+def why_no_sound(path: Path) -> str:
+    """Say why what lies in a folder and may have been meant as a sound is none; empty of all else. Opens no file."""
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return "is an empty folder, expected a sound file" if suffix in SUFFIXES and not any(path.glob("*")) else ""
+    if not path.exists():
+        return "is a link to what is not there"
+    if not path.is_file():
+        return "is a pipe, socket or device, expected a file"
+    if suffix in _OTHER_SUFFIXES:
+        return f"files named {suffix} are not read, expected {', '.join(sorted(SUFFIXES))}"
+    return ""
+
+
+def _damage(path: Path) -> str:
     """Say what a container promises and the file does not hold; empty if nothing is missing."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -120,19 +176,46 @@ def _missing_bytes(path: Path) -> str:
                 if name == wanted:
                     promised = length64 if length == 0xFFFFFFFF else length
                     if promised > size - start and not _is_unknown(promised):
-                        return f"its header promises {promised} bytes of sound, {size - start} are there"
+                        return f"truncated (its header promises {promised} bytes of sound, {size - start} are there)"
                     return ""
                 file.seek(start + length + length % 2)
         elif magic[:4] == b"OggS":
-            file.seek(max(0, size - 65_536))  # a page is at most 65,307 bytes
-            tail = file.read()
-            page = tail[tail.rfind(b"OggS") :]
-            # header of 27 bytes, table of segment lengths, segments (RFC 3533, section 6)
-            promised = 27 + page[26] + sum(page[27 : 27 + page[26]]) if len(page) > 26 else 27
-            # bit 2 of the header type marks the last page of a stream
-            if len(page) < promised or not page[5] & 4:
-                return "the Ogg stream has no last page"
+            file.seek(0)
+            return _ogg_damage(file)
     return ""
+
+
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _ogg_damage(file: IO[bytes]) -> str:
+    """Say which page of an Ogg file is damaged or lost: libsndfile leaves it out without a word.
+
+    A page is a header of 27 bytes with its stream's number, its own number and a checksum, the table of its segments'
+    lengths, and the segments (RFC 3533, section 6). The checksum is that of zlib with the bits of each byte and of the
+    result in the other order, and without the inversions at both ends, so that zlib can do the work.
+    """
+    following: dict[bytes, int] = {}  # stream -> number of its next page
+    last = False
+    while len(header := file.read(27)) == 27 and header.startswith(b"OggS"):
+        place = file.tell() - 27
+        lengths = file.read(header[26])
+        body = file.read(sum(lengths))
+        if len(lengths) < header[26] or len(body) < sum(lengths):
+            return "truncated (the Ogg stream has no last page)"
+        page = b"".join((header[:22], bytes(4), header[26:], lengths, body)).translate(_MIRRORED)
+        if zlib.crc32(page, 0xFFFFFFFF) ^ 0xFFFFFFFF != int.from_bytes(header[22:26].translate(_MIRRORED), "big"):
+            return f"damaged (the Ogg page at byte {place} has not its checksum)"
+        stream, number = header[14:18], int.from_bytes(header[18:22], "little")
+        if number != following.get(stream, number):
+            return f"damaged (an Ogg page before byte {place} is lost)"
+        following[stream] = number + 1
+        last = bool(header[5] & 4)  # of its stream
+    if last:
+        return ""  # what follows is no sound: a tag, or what fills a block of a disk
+    if len(header) == 27:
+        return f"damaged (there is no Ogg page at byte {file.tell() - 27})"
+    return "truncated (the Ogg stream has no last page)"
 
 
 def _is_unknown(length: int) -> bool:

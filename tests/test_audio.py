@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from iminet_viz.audio import (
     find_audio,
     fit_length,
     load_audio,
+    read_blocks,
     read_native,
     save_audio,
     split_windows,
@@ -201,6 +203,43 @@ def test_an_ogg_that_ends_with_a_whole_page_but_not_its_last_is_refused(tmp_path
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.rindex(b"OggS")])
     assert refusal(path) == "truncated (the Ogg stream has no last page)"
+
+
+@pytest.mark.parametrize("encoding", ["VORBIS", "OPUS"])
+def test_damage_within_an_ogg_is_refused(tmp_path, encoding):
+    path = write(tmp_path / "a.ogg", noise(duration_s=6.0), 16_000, "OGG", encoding)
+    whole = path.read_bytes()
+    pages = [match.start() for match in re.finditer(b"OggS", whole)]
+    assert len(pages) > 4
+    hole = bytearray(whole)
+    hole[len(whole) // 2 : len(whole) // 2 + 4_096] = bytes(4_096)
+    header = bytearray(whole)
+    header[pages[3] : pages[3] + 4] = bytes(4)
+    bit = bytearray(whole)
+    bit[pages[3] + 200] ^= 1
+    for content, words in (
+        (hole, r"damaged \((the Ogg page at byte \d+ has not its checksum|there is no Ogg page at byte \d+)\)"),
+        (header, rf"damaged \(there is no Ogg page at byte {pages[3]}\)"),
+        (bit, rf"damaged \(the Ogg page at byte {pages[3]} has not its checksum\)"),
+        (whole[: pages[3]] + whole[pages[4] :], rf"damaged \(an Ogg page before byte {pages[3]} is lost\)"),
+    ):
+        path.write_bytes(content)
+        assert re.fullmatch(words, refusal(path))
+    path.write_bytes(whole + b"TAG of another format")
+    assert len(load_audio(path, 16_000)) == 96_000
+
+
+def test_blocks_are_the_file(tmp_path):
+    for container, encoding, suffix in [case[:3] for case in LOSSLESS] + LOSSY:
+        path = write(tmp_path / f"a{suffix}", np.stack([noise(), 0.5 * noise()], axis=1), 16_000, container, encoding)
+        blocks = list(read_blocks(path, 0.3))
+        assert [len(block.waveform) for block in blocks] == [4_800] * 6 + [3_200]
+        waveform, rate = read_native(path)
+        # libmpg123 rounds otherwise
+        np.testing.assert_allclose(np.concatenate([block.waveform for block in blocks]), waveform, 0, 1e-7)
+        assert {(block.rate, block.channels) for block in blocks} == {(rate, 2)}
+        loudest = np.abs(soundfile.read(path, dtype="float32")[0]).max()
+        assert max(block.peak for block in blocks) == pytest.approx(loudest, abs=1e-7)
 
 
 def test_a_hole_in_an_mp3_or_flac_is_refused(tmp_path, capfd):

@@ -19,6 +19,7 @@ import dataclasses
 import errno
 import hashlib
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -33,25 +34,27 @@ from typing import Any
 import numpy as np
 
 from iminet_viz import __version__
-from iminet_viz.audio import SUFFIXES, atomic_path, find_audio, libsndfile_name, one_line, read_native, save_audio
+from iminet_viz.audio import (
+    Block,
+    atomic_path,
+    cancelled,
+    find_audio,
+    libsndfile_name,
+    one_line,
+    read_blocks,
+    save_audio,
+    why_no_sound,
+)
 from iminet_viz.errors import AudioError, ImitationError
 from iminet_viz.imitator import SAMPLE_RATE, STRATEGIES, Imitation, ImitatorConfig, analyse, imitate
-from iminet_viz.imitator.analysis import SILENCE
 
 TABLE = "pairs.csv"
 SETTINGS = "imitations.json"
 COLUMNS = ("imitation", "recording", "category", "speaker", "strategy", "seed")
 PART = ("start_s", "stop_s")  # of the recording that was imitated, further columns
 HEARD_S = 60.0  # nobody imitates more; an hour at 96 kHz need not be in memory for that
+AUDIBLE_DB = 35.0  # below the loudest 10 ms, what is quieter is not imitated (``analysis.audible_part``)
 
-_BLOCK = 2**18  # frames decoded at once from a long file, at most; a second of them otherwise
-# sounds that a folder's owner may miss: not decoded, or not looked for
-_OTHER_SUFFIXES = frozenset(
-    {
-        *(".3gp", ".aac", ".ac3", ".aiffc", ".amr", ".ape", ".au", ".caf", ".m4a", ".m4b", ".mp2", ".mpc", ".opus"),
-        *(".ra", ".snd", ".spx", ".tta", ".voc", ".w64", ".webm", ".wma", ".wv"),
-    }
-)
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _TEMPORARY = re.compile(r"\.\d+-[a-z0-9_]{8}\.(wav|flac)")  # what atomic_path leaves if the machine goes down
 
@@ -153,41 +156,44 @@ def describe(path: Path) -> dict[str, Any]:
 def read_beginning(path: Path, seconds: float = HEARD_S) -> tuple[np.ndarray, int, tuple[float, bool]]:
     """Read a sound as one channel, but of a file of more than ``seconds`` no more than these, from where sound begins.
 
+    A long file is read twice, a second after the other: sound begins with the first one in which anything is within
+    ``AUDIBLE_DB`` of the loudest 10 ms, as the imitator cuts it.
+
     Returns:
         ``(samples,)`` float32, the rate in Hz, and of these samples where they begin in the file in s and whether it
-        goes on after them. A long file that is silent throughout gives one sample.
+        goes on after them.
 
     Raises:
-        AudioError: the file is missing, empty, truncated, not audio, of zero length or holds NaN or infinity. A longer
-            file is looked at as far as it is read.
+        AudioError: the file is missing, empty, truncated, not audio, of zero length, holds NaN or infinity, or its
+            channels cancel out.
     """
-    import soundfile
+    blocks: list[Block] = []  # from the start, as many as may be heard
+    levels: list[float] = []
+    length = 0
+    for block in read_blocks(path, 1.0):
+        if length < seconds * block.rate:
+            blocks.append(block)
+        levels.append(_level(block))
+        length += len(block.waveform)
+    rate, size = blocks[0].rate, len(blocks[0].waveform)
+    left = int(seconds * rate)
+    begin = 0
+    if length > left:
+        begin = next(number for number, level in enumerate(levels) if level >= max(levels) * 10 ** (-AUDIBLE_DB / 20))
+    if begin:
+        blocks = list(itertools.islice(read_blocks(path, 1.0), begin, begin + -(-left // size)))
+    waveform = np.concatenate([block.waveform for block in blocks])[:left]
+    peak = float(max(waveform.max(), -waveform.min()))
+    if reason := cancelled(peak, blocks[0].channels, max(block.peak for block in blocks)):
+        raise AudioError(f"{one_line(path)}: {reason}")
+    return waveform, rate, (begin * size / rate, begin * size + len(waveform) < length)
 
-    # TypeError: of a file without a header
-    with (
-        contextlib.suppress(OSError, TypeError, soundfile.LibsndfileError),
-        soundfile.SoundFile(libsndfile_name(path)) as file,
-    ):
-        left = int(seconds * file.samplerate)
-        if file.frames > left:
-            size = min(_BLOCK, file.samplerate)
-            blocks: list[np.ndarray] = []
-            silent = 0
-            while left > 0 and len(channels := file.read(min(size, left), "float32", always_2d=True)):
-                with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
-                    block = channels.mean(axis=1, dtype=np.float32)
-                if not blocks and np.abs(block).max() < SILENCE:
-                    silent += len(block)
-                else:
-                    blocks.append(block)
-                    left -= len(block)
-            waveform = np.concatenate(blocks) if blocks else np.zeros(1, np.float32)
-            heard = sum(map(len, blocks))
-            if left == 0 or silent + heard == file.frames:  # otherwise the length was not known, or the file is broken
-                if not np.isfinite(waveform).all():
-                    raise AudioError(f"{one_line(path)}: holds NaN or infinite samples")
-                return waveform, file.samplerate, (silent / file.samplerate, silent + heard < file.frames)
-    return (*read_native(path), (0.0, False))  # which says what is wrong with a file
+
+def _level(block: Block) -> float:
+    """Root mean square of a block's loudest 10 ms."""
+    step = max(1, block.rate // 100)
+    parts = np.pad(block.waveform, (0, -len(block.waveform) % step)).reshape(-1, step)
+    return float(np.sqrt(np.einsum("ij,ij->i", parts, parts).max() / step))
 
 
 def _perform(task: Task, config: ImitatorConfig, finished: dict[Path, dict[str, Any]]) -> Outcome:
@@ -510,15 +516,8 @@ def _find(sounds: Iterable[str | os.PathLike[str]], out: Path) -> tuple[list[_So
 def _passed_over(root: Path) -> Iterator[tuple[Path, str]]:
     """What lies below a folder and may have been meant as a sound, with the reason why it is none; opens nothing."""
     for path in root.rglob("*"):
-        suffix = path.suffix.lower()
-        if path.is_dir() or any(part.startswith(".") for part in path.relative_to(root).parts):
-            continue
-        if not path.exists():
-            yield path, f"{one_line(path)}: is a link to what is not there"
-        elif not path.is_file():
-            yield path, f"{one_line(path)}: is a pipe, socket or device, expected a file"
-        elif suffix in _OTHER_SUFFIXES:
-            yield path, f"{one_line(path)}: files named {suffix} are not read, expected {', '.join(sorted(SUFFIXES))}"
+        if not any(part.startswith(".") for part in path.relative_to(root).parts) and (why := why_no_sound(path)):
+            yield path, f"{one_line(path)}: {why}"
 
 
 def _prepare(out: Path, settings: dict[str, Any], targets: dict[Path, _Sound], force: bool) -> list[dict[str, str]]:
