@@ -756,3 +756,7 @@ def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
 
     for line in describe_metrics(metrics):
         click.echo(line)
+
+
+if __name__ == "__main__":
+    run()

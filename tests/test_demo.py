@@ -297,7 +297,8 @@ def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(small, tmp_path,
 
     folder = tmp_path / "corpus"
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(IminetVizError, match=r"cannot be written \(No space left on device\)"):
+    words = r"cannot be written \(No space left on device\); what is finished stays, the same call makes the rest"
+    with pytest.raises(IminetVizError, match=words):
         make(folder)
     monkeypatch.undo()
     assert content(folder).items() <= content(small).items()

@@ -79,9 +79,9 @@ def download(
         unpack(archive, root, source.contents)
     except _FullError:
         raise  # the next attempt needs the archive
-    except DatasetError:
+    except DatasetError as error:
         archive.unlink()  # what is damaged or wrong is of no use to the next attempt
-        raise
+        raise DatasetError(f"{error}; the archive was removed") from None
     shutil.rmtree(folder)
 
 
@@ -106,10 +106,9 @@ def unpack(archive: Path, target: Path, contents: dict[str, str] | None = None) 
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
         top = Path(name) / "content"
         top.mkdir()
-        with _damage_named(archive):
+        with _damage_named(archive), _full_disk_named(target):
             for member, data in _members(archive):
-                with _full_disk_named(target / member):
-                    _write(archive, top, member, data)
+                _write(archive, top, member, data)
         inside = list(top.iterdir())
         if not inside:
             raise DatasetError(f"{archive}: the archive is empty")
@@ -273,7 +272,7 @@ class _FullError(DatasetError):
 
 @contextmanager
 def _full_disk_named(path: Path) -> Iterator[None]:
-    """Say which file could not be written: what the system raises then does not."""
+    """Say what could not be written: what the system raises then does not."""
     try:
         yield
     except OSError as error:

@@ -25,7 +25,7 @@ from iminet_viz import __version__
 from iminet_viz.audio import atomic_path, save_audio
 from iminet_viz.datasets import vocalsketch
 from iminet_viz.datasets._table import Complain, Pair, Survey, refuse, require_files
-from iminet_viz.errors import DatasetError
+from iminet_viz.errors import AudioError, DatasetError, ImitationError
 
 if TYPE_CHECKING:
     from iminet_viz.datasets._demo.concepts import Concept
@@ -51,6 +51,7 @@ COLUMNS = {
     ),
 }
 
+_STAYS = "what is finished stays, the same call makes the rest"
 _TEMPORARY = re.compile(r"\..*-[a-z0-9_]{8}\.flac")  # what atomic_path leaves where a run was killed
 _README = """\
 # Demo corpus of iminet-viz, version {version}, seed {seed}
@@ -151,13 +152,16 @@ def make_corpus(
             outputs = tuple(folder / IMITATIONS / "included" / row["filename"] for row in rows)
             yield Task(path, outputs, _seeds(concept, seed, count))
 
-    with contextlib.closing(render(tasks(), workers=workers)) as outcomes:
-        for number, outcome in enumerate(outcomes, start=1):
-            if outcome.reason:
-                raise DatasetError(f"the corpus is not finished: {outcome.reason}")
-            made["imitations"] += outcome.made
-            if progress is not None:
-                progress(by_path[outcome.task.sound].label, number * count, len(chosen) * count)
+    try:
+        with contextlib.closing(render(tasks(), workers=workers)) as outcomes:
+            for number, outcome in enumerate(outcomes, start=1):
+                if outcome.reason:
+                    raise DatasetError(f"the corpus is not finished: {outcome.reason}")
+                made["imitations"] += outcome.made
+                if progress is not None:
+                    progress(by_path[outcome.task.sound].label, number * count, len(chosen) * count)
+    except (AudioError, ImitationError) as error:
+        raise type(error)(f"{error}; {_STAYS}") from None
     for path in [*folder.glob(f"{SOUNDS}/.*"), *folder.glob(f"{IMITATIONS}/included/.*")]:
         if _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
@@ -275,4 +279,4 @@ def _write(path: Path, content: str) -> None:
         with atomic_path(path) as temporary:
             temporary.write_bytes(content.encode())
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be written ({error.strerror}); what is finished stays") from None
+        raise DatasetError(f"{path}: cannot be written ({error.strerror}); {_STAYS}") from None
