@@ -3,6 +3,10 @@
 import csv
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +49,12 @@ def write_table(path: Path, rows: Rows) -> None:
 def read_table(path: Path) -> Rows:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))
+
+
+@pytest.fixture(autouse=True)
+def short_clips(monkeypatch):
+    """The copies of ESC-50 have clips of 50 ms, as all copies have."""
+    monkeypatch.setattr(esc50, "CLIP_S", 0.05)
 
 
 # --- small true copies: a dozen sound files in each layout ------------------------------------------------------------
@@ -217,6 +227,7 @@ LAYOUTS = {
         "metadata.csv",
         {
             "duplicate row": (again, "row 13 repeats the file"),
+            "no speaker": (cell(3, 2, " "), "2.wav: has an empty speaker"),
             "unknown label": (cell(3, 1, "xx"), "has the unknown language 'xx'"),
             "row that points nowhere": (cell(3, 0, "a/gone.wav"), "a/gone.wav: no such file"),
             "row that points outside": (cell(3, 0, "/etc/gone.wav"), "row 3 points outside of the data set"),
@@ -231,6 +242,9 @@ LAYOUTS = {
         {
             "duplicate row": (again, "row 13 repeats the file"),
             "unknown parent": (cell(3, 5, "gone.wav"), "the recording gone.wav that 2.wav imitates is missing"),
+            "unknown flag": (cell(3, 4, "1 "), "2.wav has flagged_bad_by_authors '1 ', expected 1, 0 or nothing"),
+            "no parent": (cell(3, 5, ""), "2.wav has generation '1' and no parent_file"),
+            "parent of a first sound": (cell(3, 3, "0"), "2.wav has generation '0' and a parent_file"),
             "circle": (cell(3, 5, "2.wav"), "2.wav goes back to a circle"),
             "row that points nowhere": (cell(3, 0, "gone.wav"), "gone.wav: no such file"),
             "short row": (short, "row 13 ends before the column label"),
@@ -256,13 +270,15 @@ LAYOUTS = {
                 "row 2 imitates 'x.wav', which sound_recordings.csv lacks",
             ),
             "wrong id": (cell(2, 11, "1"), "row 2 has the id 1 for sound_00.wav, not 900"),
-            "row that points nowhere": (cell(2, 1, "gone.wav"), "gone.wav: no such file"),
+            "row that points nowhere": (cell(2, 1, "gone - 5001.wav"), "gone - 5001.wav: no such file"),
+            "other label": (cell(2, 8, "bell"), "row 2 has sound_label 'bell', sound_00.wav has 'sound 00'"),
+            "other label's id": (cell(2, 9, "1"), "row 2 has sound_label_id '1', sound_00.wav has '800'"),
             "row that points outside": (cell(2, 1, "../gone.wav"), "row 2 points outside of the data set"),
             "short row": (short, "row 49 ends before the column filename"),
         },
         needed=(
-            *("id", "filename", "stimulus_type", "included", "draft", "training", "participant_id", "sound_label_id"),
-            *("sound_recording", "sound_recording_id", "audio_concept_subset"),
+            *("id", "filename", "stimulus_type", "included", "draft", "training", "participant_id", "sound_label"),
+            *("sound_label_id", "sound_recording", "sound_recording_id", "audio_concept_subset"),
         ),
     ),
     "urbansound8k": Layout(
@@ -276,6 +292,8 @@ LAYOUTS = {
             "unknown label": (cell(3, 7, "meow"), "102-2-0-0.wav has the unknown class 'meow'"),
             "more cells": (more, "row 3 has 9 cells, the table 8 columns"),
             "wrong number": (cell(3, 6, "7"), "has classID '7', expected 2 for children_playing"),
+            "other length": (cell(3, 3, "0.5"), "102-2-0-0.wav: lasts 0.05 s, expected 0.50"),
+            "no number": (cell(3, 2, "x"), "row 3 has start 'x', expected a number"),
             "name of another": (cell(3, 1, "7"), "its row says that its name is 7-2-..."),
             "row that points nowhere": (cell(3, 0, "102-2-0-9.wav"), "102-2-0-9.wav: no such file"),
             "row that points outside": (cell(3, 0, "../x.wav"), "row 3 points outside of the data set"),
@@ -443,7 +461,6 @@ def test_what_linked_folders_hold_is_found(tmp_path, name):
     (elsewhere / "deep" / "circle").symlink_to(elsewhere)
     (root / "more").symlink_to(elsewhere)
     (root / "up").symlink_to(tmp_path)
-    (root / "loop").symlink_to("loop")
     folder = used_files(name, root)[0].parent
     if folder != root:
         (root / "again").symlink_to(folder)
@@ -522,6 +539,79 @@ def test_a_folder_that_is_not_there_is_said(tmp_path, name):
         DATASETS[name].load(tmp_path)
 
 
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "voxforge"])
+def test_what_was_meant_as_a_sound_and_is_none_is_named(tmp_path, name):
+    LAYOUTS[name].make(tmp_path)
+    folder = used_files(name, tmp_path)[0].parent
+    (folder / "gone.wav").symlink_to("nowhere.wav")
+    (folder / "loop.wav").symlink_to("loop.wav")
+    os.mkfifo(folder / "pipe.wav")
+    (folder / "folder.wav").mkdir()
+    (folder / "a.M4A").write_bytes(b"x")
+    (folder / "notes.txt").write_text("mine")
+    assert {Path(fault.file).name: fault.reason.split(",")[0] for fault in check(DATASETS[name], tmp_path).faults} == {
+        "gone.wav": "is a link to what is not there",
+        "loop.wav": "is a link to what is not there",
+        "pipe.wav": "is a pipe",
+        "folder.wav": "is an empty folder",
+        "a.M4A": "files named .m4a are not read",
+    }
+
+
+@every_layout
+def test_a_constant_is_no_sound(tmp_path, name):
+    LAYOUTS[name].make(tmp_path)
+    path = used_files(name, tmp_path)[1]
+    write_sound(path, soundfile.info(path).samplerate, np.full(2_000, 0.25))
+    assert faults(name, tmp_path) == [
+        f"{path.relative_to(tmp_path)}: silent: every sample is 0.250 of full scale",
+    ]
+
+
+def test_half_an_hour_is_checked_in_little_memory(tmp_path):
+    (tmp_path / "a").mkdir()
+    with soundfile.SoundFile(tmp_path / "a" / "long.flac", "w", 8_000, 2) as file:
+        for second in range(1_800):
+            file.write(np.full((8_000, 2), second / 2_000))
+    tracemalloc.start()
+    report = check(class_folder, tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (report.faults, report.hours) == ([], 0.5)
+    assert peak < 15e6  # 115 MB as float
+
+
+@pytest.mark.parametrize("name", ["esc10", "speech-lid", "telephone-imitations"])
+def test_lengths_and_rates_of_a_table_are_compared_with_the_files(tmp_path, name):
+    LAYOUTS[name].make(tmp_path)
+    header, *rows = read_table(tmp_path / "metadata.csv")
+    rate = str(soundfile.info(used_files(name, tmp_path)[0]).samplerate)
+    rows = [[*row, "0.05", rate] for row in rows]
+    rows[5][-2:] = ["", ""]
+    write_table(tmp_path / "metadata.csv", [[*header, "seconds", "rate"], *rows])
+    assert faults(name, tmp_path) == []
+    rows[2][-2], rows[3][-1], rows[4][-2] = "0.2", "11025", "long"
+    write_table(tmp_path / "metadata.csv", [[*header, "seconds", "rate"], *rows])
+    assert faults(name, tmp_path) == [
+        "metadata.csv: row 5 has seconds 'long', expected a number",
+        *sorted(
+            [
+                f"{rows[2][0]}: lasts 0.05 s, expected 0.20",
+                f"{rows[3][0]}: at {rate} Hz, its table says 11025",
+            ]
+        ),
+    ]
+
+
+@pytest.mark.parametrize("name", ["esc50", "esc10"])
+def test_clips_of_esc50_have_five_seconds(tmp_path, name, monkeypatch):
+    make_esc50(tmp_path)
+    monkeypatch.setattr(esc50, "CLIP_S", 5.0)
+    assert all(fault.endswith(": lasts 0.05 s, expected 5.00") for fault in faults(name, tmp_path))
+    assert len(faults(name, tmp_path)) == 12
+    assert "the table names 12 of the 2,000 clips that were published" in check(DATASETS[name], tmp_path).notes
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -543,6 +633,42 @@ def test_each_damage_of_a_table_is_named(tmp_path, name, damage):
         DATASETS[name].load(tmp_path)
     except DatasetError as error:
         assert "\n" not in str(error) and str(tmp_path) in str(error)
+
+
+@every_table
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_stray_quotation_mark_costs_one_row(tmp_path, name, place):
+    LAYOUTS[name].make(tmp_path)
+    table = tmp_path / LAYOUTS[name].table
+    lines = table.read_bytes().splitlines(keepends=True)
+    if place == "first":
+        lines[3] = b'"' + lines[3]
+    else:
+        cells = lines[3].rstrip().split(b",")
+        lines[3] = b",".join([*cells[:-1], b'"' + cells[-1]]) + b"\n"
+    # long enough that the rest of the table is more than a name, or a cell of csv, can be
+    table.write_bytes(b"".join(lines) + b"\n" * 200_000)
+    (fault,) = faults(name, tmp_path)
+    assert fault == f'{LAYOUTS[name].table}: row 3 has a quotation mark (") that does not enclose a cell'
+    with pytest.raises(DatasetError, match="quotation mark"):
+        DATASETS[name].load(tmp_path)
+
+
+@every_table
+def test_a_name_that_is_too_long_is_named_in_a_short_line(tmp_path, name):
+    LAYOUTS[name].make(tmp_path)
+    rows = read_table(tmp_path / LAYOUTS[name].table)
+    place, column = next(
+        (n, c) for n, c in enumerate(rows[0]) if c in {"file", "filename", "slice_file_name", "imitation"}
+    )
+    for long in (260, 100_000):
+        rows[3][place] = "x" * (long - 4) + ".wav"
+        write_table(tmp_path / LAYOUTS[name].table, rows)
+        words = f"{LAYOUTS[name].table}: row 3 has a {column} of {long:,} characters, more than any name can have"
+        assert [fault for fault in faults(name, tmp_path) if "no table names it" not in fault] == [words]
+    rows[3][place] = f"{'x' * 248}.wav"  # with .flac it would be too long
+    write_table(tmp_path / LAYOUTS[name].table, rows)
+    assert faults(name, tmp_path)
 
 
 @every_table
@@ -609,6 +735,18 @@ def test_vocalsketch_pairs_know_their_sound_subset_and_maker(tmp_path):
     assert pair.recording == tmp_path / "sound_recordings" / "sound_00.wav"
     assert (pair.chain, pair.subtree) == ("sound_00", "sound_00/5000")
     assert (pair.category, pair.speaker) == ("acoustic instruments", "person 0")
+
+
+def test_vocalsketch_files_that_change_places_are_named(tmp_path):
+    make_vocalsketch(tmp_path)
+    rows = read_table(tmp_path / "vocal_imitations.csv")
+    rows[1][1], rows[7][1] = rows[7][1], rows[1][1]
+    write_table(tmp_path / "vocal_imitations.csv", rows)
+    assert faults("vocalsketch", tmp_path) == [
+        "vocal_imitations.csv: row 1 names the file 'sound 01 - 5010.wav', expected one that ends with its id 5000",
+        "vocal_imitations.csv: row 7 names the file 'sound 00 - 5000.wav', expected one that ends with its id 5010",
+    ]
+    assert len(vocalsketch.load(tmp_path)) == 16
 
 
 def test_vocalsketch_says_what_it_leaves_out(tmp_path):
@@ -803,7 +941,11 @@ def test_voxforge_takes_one_of_wav_and_flac(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "words", "refused"),
     [
-        (lambda de: (de / "x.tgz").touch(), "x.tgz: the archive is not unpacked", True),
+        *(
+            (lambda de, name=name: (de / name).touch(), "the archive is not unpacked", True)
+            for name in ("x.tgz", "x.TGZ", "x.tar", "x.tar.bz2", "../x.zip")
+        ),
+        (lambda de: (de.parent / "it").mkdir(), "it: holds no submission", True),
         (lambda de: (de / "1337ad-20170321-ajg.tgz").touch(), "", False),  # kept beside its folder
         (lambda de: de.rename(de.with_name("16kHz_16bit")), "the folder around submissions tells their language", True),
         (lambda de: (de / "junk").mkdir(), "junk: is no submission", True),
@@ -894,6 +1036,13 @@ def test_the_check_command(call, tmp_path):
     status, out, _ = call("data", "check", "esc50", tmp_path, "--json")
     assert status == 1
     assert json.loads(out)["faults"] == [{"file": "audio/1-100-A-0.wav", "reason": "no such file"}]
+
+
+def test_the_command_line_is_a_module(tmp_path):
+    make_folders(tmp_path)
+    call = [sys.executable, "-m", "iminet_viz.cli", "data", "check", "class-folder", str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 0 and done.stdout.endswith("0 faults\n")
 
 
 def test_the_check_command_takes_subsets_of_vocalsketch(call, tmp_path):

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from iminet_viz.audio import libsndfile_name, one_line, read_native
+from iminet_viz.audio import STEP, cancelled, one_line, read_blocks
 from iminet_viz.datasets._table import Clip, Pair, Survey, find_sounds, real_path
 from iminet_viz.errors import AudioError
 
-SILENCE = 1 / 32_768  # what a 16-bit file cannot hold is no sound
 SHORTEST_S = 0.01  # less than a period of the lowest voices
+TOLERANCE_S = 0.05  # what coding and resampling may add to a sound or take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +77,9 @@ def check(
 
     Returns:
         The report. A fault is what ``load`` refuses, what it leaves out without saying so in the tables, a file that
-        is missing, broken, silent, too short, at a rate that the set cannot have, the copy of another, or that no
-        table names. Folders that are linked are walked as well; a note names those that are not.
+        is missing, broken, silent, too short, at a rate that the set cannot have, of another length or rate than its
+        table says, the copy of another, or that no table names; and what may have been meant as a sound and is none.
+        Folders that are linked are walked as well; a note names those that are not.
     """
     faults: dict[Fault, None] = {}  # in order, each once
     root = Path(os.path.normpath(root))  # so that one file has one path
@@ -91,14 +91,14 @@ def check(
     survey: Survey[Any] = dataset.survey(root, complain, **options)
     for path, reason in survey.doubts:
         complain(path, reason)
-    walked, notes = find_sounds(root)
+    walked, passed_over, notes = find_sounds(root)
     # a file may lie below the folder twice, by its true path and by a linked folder; it counts once
     place = _Places()
     used, spare = ({place(path) for path in paths} for paths in (survey.files, survey.spare))
     on_disk = [path for path in walked if path in survey.files or place(path) not in used]
     sounds = _measure_all(sorted({*survey.files, *on_disk}), dataset.RATES, progress)
     for sound in sounds:
-        for reason in sound.faults:
+        for reason in (*sound.faults, *_contradictions(sound, survey)):
             complain(sound.path, reason)
     first: dict[str, Path] = {}
     for sound in sounds:
@@ -110,6 +110,9 @@ def check(
         for path in on_disk:
             if path not in survey.files and place(path) not in spare:
                 complain(path, "no table names it")
+    for path, reason in passed_over:
+        if place(path) not in used and place(path) not in spare:
+            complain(path, reason)
     decoded = [sound for sound in sounds if sound.rate]
     seconds = [sound.seconds for sound in decoded]
     return CheckReport(
@@ -130,6 +133,15 @@ def check(
 
 def _label(item: Clip | Pair) -> str:
     return item.label if isinstance(item, Clip) else item.category or "no category"
+
+
+def _contradictions(sound: _Sound, survey: Survey[Any]) -> Iterator[str]:
+    """In what a file is not as its table says."""
+    seconds, rate = survey.told.get(sound.path, (math.nan, math.nan))
+    if sound.rate and abs(sound.seconds - seconds) > TOLERANCE_S:
+        yield f"lasts {sound.seconds:.2f} s, expected {seconds:.2f}"
+    if sound.rate and abs(sound.rate - rate) > 0:
+        yield f"at {sound.rate} Hz, its table says {rate:g}"
 
 
 class _Places:
@@ -158,25 +170,29 @@ def _measure_all(
 
 
 def _measure(path: Path, rates: tuple[int, int]) -> _Sound:
-    import soundfile
-
-    name = libsndfile_name(path)
+    samples = rate = channels = 0
+    peak = channels_peak = 0.0
+    low, high = float("inf"), -float("inf")
     try:
-        waveform, rate = read_native(path)
-        channels = soundfile.info(name).channels
+        for block in read_blocks(path):
+            rate, channels = block.rate, block.channels
+            samples += len(block.waveform)
+            low, high = min(low, float(block.waveform.min())), max(high, float(block.waveform.max()))
+            peak, channels_peak = max(high, -low), max(channels_peak, block.peak)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except AudioError as error:
-        return _Sound(path, faults=(str(error).rsplit(f"{path.name}: ", 1)[-1],))
+        return _Sound(path, faults=(str(error).removeprefix(f"{one_line(path)}: "),))
     faults = []
-    seconds = len(waveform) / rate
+    seconds = samples / rate
     if seconds < SHORTEST_S:
-        faults.append(f"{len(waveform)} sample{'s'[: len(waveform) > 1]}, {seconds:.3f} s: too short to hold a sound")
-    elif float(np.abs(waveform).max()) < SILENCE:
-        if channels > 1 and float(np.abs(soundfile.read(name, dtype="float32")[0]).max()) >= SILENCE:
-            faults.append(f"its {channels} channels cancel out: their mean, which is what is read, is silent")
-        else:
-            faults.append("silent: no sample reaches 1/32768 of full scale")
+        faults.append(f"{samples} sample{'s'[: samples > 1]}, {seconds:.3f} s: too short to hold a sound")
+    elif reason := cancelled(peak, channels, channels_peak):
+        faults.append(reason)
+    elif peak < STEP:
+        faults.append("silent: no sample reaches 1/32768 of full scale")
+    elif high - low < STEP:
+        faults.append(f"silent: every sample is {high:.3f} of full scale")
     if not rates[0] <= rate <= rates[1]:
         expected = f"{rates[0]}" if rates[0] == rates[1] else f"{rates[0]} to {rates[1]}"
         faults.append(f"at {rate} Hz, expected {expected}")

@@ -49,7 +49,7 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
         return _survey_published(root, complain)
     found = Survey[Clip]()
     table = root / "metadata.csv"
-    for row in read_metadata(root, ("file", "label", "fold"), complain, found.doubts, found.spare):
+    for row in read_metadata(root, ("file", "label", "fold"), complain, found):
         path = root / row["file"]
         label = row["label"].split("_-_")[-1]  # "001_-_Dog_bark"
         if row["fold"] not in {"1", "2", "3", "4", "5"}:
@@ -70,7 +70,7 @@ def _is_published(root: Path) -> bool:
 def _survey_published(root: Path, complain: Complain) -> Survey[Clip]:
     """ESC-10 within ESC-50; the other forty classes may be there or not."""
     whole = esc50.survey(root, complain)
-    found = Survey[Clip](spare=whole.spare, doubts=whole.doubts)
+    found = Survey[Clip](spare=whole.spare, doubts=whole.doubts, notes=whole.notes, told=whole.told)
     for clip in whole.items:
         if clip.label in LABELS:
             found.files[clip.path] = LABELS[clip.label]

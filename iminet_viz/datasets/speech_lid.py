@@ -35,7 +35,7 @@ def load(root: Path) -> list[Clip]:
 def survey(root: Path, complain: Complain) -> Survey[Clip]:
     """Read ``metadata.csv``."""
     found = Survey[Clip]()
-    for row in read_metadata(root, ("file", "label", "speaker"), complain, found.doubts, found.spare):
+    for row in read_metadata(root, ("file", "label", "speaker"), complain, found):
         path = root / row["file"]
         if row["label"] not in LANGUAGES:
             complain(
@@ -44,6 +44,8 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
             )
             found.spare.add(path)
             continue
+        if not row["speaker"].strip():
+            found.doubts.append((path, "has an empty speaker: who speaks is not known"))
         collection = row.get("collection") or f"{root.name}/{row['speaker']}"
         found.files[path] = row["label"]
         found.items.append(Clip(path, row["label"], collection, speaker=row["speaker"]))

@@ -33,11 +33,20 @@ def survey(root: Path, complain: Complain) -> Survey[Pair]:
     """Read ``metadata.csv`` and follow each imitation back to the first sound."""
     columns = ("file", "label", "message_id", "generation", "flagged_bad_by_authors", "parent_file")
     found = Survey[Pair]()
-    rows = read_metadata(root, columns, complain, found.doubts, found.spare)
+    rows = read_metadata(root, columns, complain, found)
     by_file = {row["file"]: row for row in rows}
     found.files = {root / row["file"]: row["label"] for row in rows}
+    table = root / "metadata.csv"
     flagged = 0
     for row in rows:
+        generation, flag = row["generation"], row["flagged_bad_by_authors"]
+        if flag not in {"", "0", "1"}:
+            complain(table, f"{row['file']} has flagged_bad_by_authors {flag!r}, expected 1, 0 or nothing")
+            continue
+        if (generation == "0") == bool(row["parent_file"]):
+            other = "a" if row["parent_file"] else "no"
+            complain(table, f"{row['file']} has generation {generation!r} and {other} parent_file: first sounds have 0")
+            continue
         if not row["parent_file"]:
             continue
         if row["flagged_bad_by_authors"] == "1":

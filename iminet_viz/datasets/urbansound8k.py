@@ -6,10 +6,22 @@ a random split would leak, and figures of other splits cannot be compared.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from iminet_viz.datasets._download import Remote
-from iminet_viz.datasets._table import Clip, Complain, Survey, is_below, read_rows, refuse, require_files, sound_file
+from iminet_viz.datasets._table import (
+    Clip,
+    Complain,
+    Survey,
+    is_below,
+    note_missing_rows,
+    read_number,
+    read_rows,
+    refuse,
+    require_files,
+    sound_file,
+)
 
 NAME = "urbansound8k"
 LICENCE = "CC BY-NC 3.0 (its own text; the Zenodo record says CC BY-NC 4.0)"
@@ -22,6 +34,7 @@ SOURCE = Remote(
 RATES = (8_000, 192_000)  # each clip keeps the rate of the recording that it was cut from
 TABLE = "metadata/UrbanSound8K.csv"
 N_FOLDS = 10
+N_CLIPS = 8_732
 # the place in this list is the column ``classID``
 CLASSES = (
     *("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling"),
@@ -66,8 +79,11 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
             if name.split("-")[:2] != [row[1]["fsID"], row[1]["classID"]]:  # fsID-classID-occurrence-slice.wav
                 expected = f"{row[1]['fsID']}-{row[1]['classID']}-..."
                 found.doubts.append((path, f"its row says that its name is {expected}"))
+            start, end = (read_number(table, row, column, found) for column in ("start", "end"))
+            found.told[path] = end - start, math.nan
             found.files[path] = label
             found.items.append(Clip(path, label, collection=fold, fold=int(fold)))
             continue
         spare(row[1])
+    note_missing_rows(found, N_CLIPS)
     return found

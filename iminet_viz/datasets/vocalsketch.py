@@ -92,7 +92,7 @@ def survey(
 
     table = root / "vocal_imitations.csv"
     columns: tuple[str, ...] = ("id", "filename", "stimulus_type", "included", "draft", "training", "participant_id")
-    columns += ("sound_label_id", "sound_recording", "sound_recording_id", "audio_concept_subset")
+    columns += ("sound_label", "sound_label_id", "sound_recording", "sound_recording_id", "audio_concept_subset")
     folder = _folder(root, "vocal_imitations/included", "included_vocal_imitations")
     excluded = _folder(root, "vocal_imitations/excluded", "excluded_vocal_imitations")
     left_out: Counter[str] = Counter()
@@ -112,12 +112,20 @@ def survey(
             continue
         path = sound_file(folder / row["filename"])
         spare(row)
+        if not Path(row["filename"]).stem.endswith(f" - {row['id']}"):  # "label - id.wav", in every version
+            said = f"row {number} names the file {row['filename']!r}, expected one that ends with its id {row['id']}"
+            found.doubts.append((table, said))
         reason = _reason_to_leave_out(table, (number, row), subsets, stimuli, complain)
         if reason is None:
             sound = _target(table, (number, row), recordings, by_label, complain)
             if sound is not None:
                 chain = Path(sound["filename"]).stem
                 subset = sound["audio_concept_subset"]
+                for column in ("sound_label", "sound_label_id"):  # who heard a recording has no id of a label
+                    if row[column] != sound[column] and (row[column] or column == "sound_label"):
+                        of = sound["filename"]
+                        said = f"row {number} has {column} {row[column]!r}, {of} has {sound[column]!r}"
+                        found.doubts.append((table, said))
                 if not row["participant_id"].strip():
                     found.doubts.append((table, f"row {number} has an empty participant_id: its maker is not known"))
                 found.files[path] = subset

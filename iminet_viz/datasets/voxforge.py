@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from iminet_viz.audio import SUFFIXES, libsndfile_name
+from iminet_viz.datasets._download import archive_stem
 from iminet_viz.datasets._table import Clip, Complain, Survey, find_sounds, refuse
 from iminet_viz.datasets.speech_lid import LANGUAGES
 from iminet_viz.errors import DatasetError
@@ -25,7 +26,6 @@ SOURCE = (
 )
 SAMPLE_RATE = 16_000
 RATES = (SAMPLE_RATE, SAMPLE_RATE)
-_ARCHIVES = (".tgz", ".tar.gz", ".zip")
 _FIELD = re.compile(r"^\s*(user\s*name|language)\s*:[ \t]*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 _SUBMISSION = re.compile(r"(?P<user>.+?)-(?P<date>\d{8})(-\w+)?")  # Eelco-20150731-cqc
 
@@ -74,12 +74,13 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
         return found
     # the folder of one language may be given as well
     languages = [root] if any(_is_submission(path) for path in root.iterdir()) else _folders(root)
+    known: set[str] = set()
     for folder in languages:
         language = folder.resolve().name
         submissions = _folders(folder)
-        for archive in sorted(path for path in folder.iterdir() if path.name.endswith(_ARCHIVES)):
-            if _stem(archive.name) not in {path.name for path in submissions}:
-                complain(archive, "the archive is not unpacked; iminet-viz data unpack does it")
+        known |= {path.name for path in submissions}
+        if not submissions and not any(map(_is_archive, folder.iterdir())) and language in LANGUAGES:
+            complain(folder, "holds no submission")
         if submissions and language not in LANGUAGES:
             complain(
                 folder, f"the folder around submissions tells their language, expected one of {', '.join(LANGUAGES)}"
@@ -88,6 +89,9 @@ def survey(root: Path, complain: Complain) -> Survey[Clip]:
             continue
         for submission in submissions:
             _survey_submission(submission, language, found, complain)
+    for archive in (path for folder in dict.fromkeys((root, *languages)) for path in sorted(folder.iterdir())):
+        if _is_archive(archive) and archive_stem(archive) not in known:
+            complain(archive, "the archive is not unpacked; iminet-viz data unpack does it")
     if not found.files and not found.spare:
         complain(root, "holds no submission, expected ROOT/<language>/<submission>/wav")
     return found
@@ -174,9 +178,8 @@ def _is_submission(path: Path) -> bool:
     return any((path / name).is_dir() for name in ("wav", "flac", "etc"))
 
 
-def _stem(name: str) -> str:
-    """Name of an archive without its ending."""
-    return next(name.removesuffix(ending) for ending in _ARCHIVES if name.endswith(ending))
+def _is_archive(path: Path) -> bool:
+    return archive_stem(path) != path.name and not path.name.startswith(".") and not path.is_dir()
 
 
 def _rate(path: Path) -> int:
