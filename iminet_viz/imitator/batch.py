@@ -177,9 +177,8 @@ def read_beginning(path: Path, seconds: float = HEARD_S) -> tuple[np.ndarray, in
         length += len(block.waveform)
     rate, size = blocks[0].rate, len(blocks[0].waveform)
     left = int(seconds * rate)
-    begin = 0
-    if length > left:
-        begin = next(number for number, level in enumerate(levels) if level >= max(levels) * 10 ** (-AUDIBLE_DB / 20))
+    quietest = max(levels) * 10 ** (-AUDIBLE_DB / 20)
+    begin = next(number for number, level in enumerate(levels) if level >= quietest) if length > left else 0
     if begin:
         blocks = list(itertools.islice(read_blocks(path, 1.0), begin, begin + -(-left // size)))
     waveform = np.concatenate([block.waveform for block in blocks])[:left]
