@@ -16,10 +16,12 @@ import numpy as np
 import torch
 
 from iminet_viz.audio import fit_length
-from iminet_viz.baselines import BASELINES
+from iminet_viz.baselines import BASELINES, HEARD_S
 from iminet_viz.checkpoint import TrainedModel, find_model, load_model, shipped_models
 from iminet_viz.errors import CheckpointError
-from iminet_viz.models import TLIminet
+from iminet_viz.frontends import MEL_FRAMES, condition_frames, mel_decibels, resample_frames, trim_frames
+from iminet_viz.models import AlignedNet, Iminet, Imisound, RecurrentIminet, Searcher, TLIminet
+from iminet_viz.models.aligned import QUERY_TRIMS_DB
 
 GRID_VALUES = 1 << 24  # hidden values that are in memory at a time
 
@@ -100,11 +102,11 @@ def fuse(grids: Sequence[np.ndarray], weights: Sequence[float] | None = None) ->
     return np.sum([weight * standardize_scores(grid) for weight, grid in zip(weights, grids, strict=True)], axis=0)
 
 
-class TLIminetPart:
-    """TL-IMINET by its two halves: each clip passes its tower once."""
+class VectorPart:
+    """A network by its index vectors: each clip passes its side once."""
 
     def __init__(self, model: TrainedModel) -> None:
-        assert isinstance(model.network, TLIminet)
+        assert isinstance(model.network, Searcher)
         self.model, self.network = model, model.network
 
     def sample_rate(self, role: str) -> int:
@@ -113,7 +115,7 @@ class TLIminetPart:
 
     @torch.no_grad()
     def keep(self, waveform: np.ndarray, role: str) -> np.ndarray:
-        """The role's half of fc1, ``(108,)``, of the first window of the clip."""
+        """The index vector, ``(values,)``, of the first window of the clip."""
         frontend = self.model.frontends[role]
         window = torch.from_numpy(np.ascontiguousarray(fit_length(waveform, frontend.config.n_samples), np.float32))
         half = self.network.query_half if role == "imitation" else self.network.candidate_half
@@ -121,14 +123,49 @@ class TLIminetPart:
 
     @torch.no_grad()
     def scores(self, queries: Sequence[np.ndarray], candidates: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits, a few queries at a time: all hidden values at once would fill the memory."""
+        """Logits or cosines, a few queries at a time: all hidden values at once would fill the memory."""
         query, candidate = (torch.from_numpy(np.stack(side)).to(self.model.device) for side in (queries, candidates))
         at_once = max(1, GRID_VALUES // candidate.numel())
         return torch.cat([self.network.score_halves(some, candidate) for some in query.split(at_once)]).cpu().numpy()
 
 
+class AlignedPart:
+    """The aligned net: a recording is one index vector, a query one for each of its cuts, of which the best counts."""
+
+    def __init__(self, model: TrainedModel) -> None:
+        assert isinstance(model.network, AlignedNet)
+        self.model, self.network = model, model.network
+
+    def sample_rate(self, role: str) -> int:
+        """16 kHz on both sides."""
+        return MEL_FRAMES.sample_rate
+
+    @torch.no_grad()
+    def keep(self, waveform: np.ndarray, role: str) -> np.ndarray:
+        """Index vectors of the clip's cuts, of which a recording has one: ``(cuts, values)``."""
+        db = mel_decibels(waveform[: round(HEARD_S * MEL_FRAMES.sample_rate)])
+        cuts_db = QUERY_TRIMS_DB if role == "imitation" else (MEL_FRAMES.trim_db,)
+        frames = [condition_frames(trim_frames(db, trim_db), MEL_FRAMES) for trim_db in cuts_db]
+        inputs = np.stack([resample_frames(cut.values, MEL_FRAMES.n_frames) for cut in frames])[:, None]
+        durations = torch.tensor([cut.duration_s for cut in frames])
+        return self.network.query_half(torch.from_numpy(inputs).to(self.model.device), durations).cpu().numpy()
+
+    @torch.no_grad()
+    def scores(self, queries: Sequence[np.ndarray], candidates: Sequence[np.ndarray]) -> np.ndarray:
+        """Dynamic time warping of each cut with each recording, the best cut of each query."""
+        query, candidate = (torch.from_numpy(np.concatenate(side)) for side in (queries, candidates))
+        scores = self.network.score_halves(query, candidate).numpy()
+        return scores.reshape(len(queries), len(QUERY_TRIMS_DB), len(candidates)).max(axis=1)
+
+
 # Class of the network -> what makes it searchable
-NETWORKS: dict[type, Callable[[TrainedModel], Part]] = {TLIminet: TLIminetPart}
+NETWORKS: dict[type, Callable[[TrainedModel], Part]] = {
+    TLIminet: VectorPart,
+    RecurrentIminet: VectorPart,
+    Iminet: VectorPart,
+    Imisound: VectorPart,
+    AlignedNet: AlignedPart,
+}
 
 
 def load_scorer(name: str, device: str = "cpu") -> Scorer:

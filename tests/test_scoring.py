@@ -10,7 +10,9 @@ from iminet_viz import checkpoint
 from iminet_viz.audio import fit_length
 from iminet_viz.baselines import BASELINES
 from iminet_viz.checkpoint import save_model, untrained_model
+from iminet_viz.contrastive import AlignedView, TowerView, search_scores
 from iminet_viz.errors import CheckpointError
+from iminet_viz.models import Iminet
 from iminet_viz.scoring import fuse, load_scorer, standardize_scores
 
 
@@ -55,6 +57,29 @@ def test_tl_iminet_by_its_halves_is_its_forward_pass(models, waveforms, monkeypa
     np.testing.assert_allclose(grid(models / "pair", waveforms), full, atol=1e-4)
     monkeypatch.setattr("iminet_viz.scoring.GRID_VALUES", 1)  # one query at a time
     np.testing.assert_allclose(grid(models / "pair", waveforms), full, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "view"),
+    [
+        ("iminet", TowerView(None, 80.0, Iminet.FRONTENDS)),
+        ("imisound", TowerView(None, 80.0, Iminet.FRONTENDS)),
+        ("recurrent", TowerView(None, 80.0)),
+        ("aligned", AlignedView()),
+    ],
+)
+def test_every_network_searches_as_its_training_does(tmp_path, waveforms, kind, view):
+    import soxr
+
+    model = untrained_model(kind, 0)
+    save_model(tmp_path / kind, model.network, model.db_statistics, {"data": {}}, {})
+    sides = [
+        [view.spectrogram(soxr.resample(x, 16_000, view.sample_rate(role)), role) for x in waveforms]
+        for role in ("imitation", "recording")
+    ]
+    expected = search_scores(model.network, view, *sides)
+    np.testing.assert_allclose(grid(tmp_path / kind, waveforms), expected, atol=1e-4)
+    assert np.ptp(expected) > 1e-3
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
