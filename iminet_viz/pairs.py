@@ -54,6 +54,52 @@ def split_chains(pairs: list[Pair], test_chains: tuple[str, ...], validation_sha
     return PairSplit(train, validation, test)
 
 
+def split_sounds(pairs: list[Pair], seed: int, imitations: int = 10) -> PairSplit:
+    """The paper's split: of each category half of the sounds for the test, of the others 3 in 10 imitations aside.
+
+    Of a sound with more imitations than wanted some are drawn, over sorted file names; with fewer all are taken, and at
+    least one is for validation. Training and validation share their sounds (as the paper's do), the test shares none.
+
+    Args:
+        pairs: each imitation once.
+        seed: of the draws.
+        imitations: wanted of each sound.
+
+    Raises:
+        DatasetError: fewer than two sounds, a category with fewer than four (half must leave two to choose from), or a
+            sound with fewer than two imitations.
+    """
+    by_category: dict[str, dict[Path, list[Pair]]] = {}
+    for pair in sorted(pairs, key=lambda pair: pair.imitation.name):
+        by_category.setdefault(pair.category, {}).setdefault(pair.recording, []).append(pair)
+    rng = np.random.default_rng(seed)
+    split = PairSplit([], [], [])
+    if sum(map(len, by_category.values())) < 2:
+        raise DatasetError(f"the data have one sound only, {pairs[0].recording.name}; a search needs at least two")
+    for category, sounds in sorted(by_category.items()):
+        if len(sounds) < 4:
+            raise DatasetError(
+                f"the category {category!r} has {len(sounds)} sounds, expected at least 4: half of them are for the "
+                "test, and a search needs two"
+            )
+        order = rng.permutation(len(sounds))
+        for place, index in enumerate(order):
+            recording = sorted(sounds)[index]
+            own = sounds[recording]
+            if len(own) < 2:
+                raise DatasetError(
+                    f"{recording.name} has one imitation, expected at least 2, one of them to validate by"
+                )
+            drawn = [own[number] for number in rng.permutation(len(own))[:imitations]]
+            if place >= len(sounds) // 2:
+                split.test.extend(drawn)
+                continue
+            aside = max(1, 3 * len(drawn) // 10)
+            split.validation.extend(drawn[:aside])
+            split.train.extend(drawn[aside:])
+    return split
+
+
 @dataclasses.dataclass(frozen=True)
 class LabelledPair:
     """Two files and whether the first imitates the second."""

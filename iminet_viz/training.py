@@ -12,7 +12,7 @@ import logging
 import platform
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -39,12 +39,14 @@ from iminet_viz.evaluation import (
     evaluate_retrieval,
 )
 from iminet_viz.frontends import FrontEndConfig, make_frontend, standardize
-from iminet_viz.models import LanguageTower, Model, SoundTower, TLIminet
+from iminet_viz.models import LanguageTower, Model, Siamese, SoundTower, TLIminet
 from iminet_viz.models.tl_iminet import ClassifierConfig, TLIminetConfig
 from iminet_viz.pairs import PairSplit, label_pairs, split_chains, split_collections
 
 # What is trained here, on what. The other models are trained in contrastive.py and autoencoder.py.
 DATA_OF = {"language-tower": "speech-lid", "sound-tower": "esc10", "tl-iminet": "telephone-imitations"}
+# Those that learn from pairs; experiments.py trains all of them, on other data.
+SIAMESE = ("tl-iminet", "iminet", "recurrent")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +79,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "held_out", tuple(self.held_out))
-        if self.model not in DATA_OF:
-            raise TrainingError(f"model {self.model!r} in the recipe, expected one of {', '.join(DATA_OF)}")
+        known = dict.fromkeys((*DATA_OF, *SIAMESE))
+        if self.model not in known:
+            raise TrainingError(f"model {self.model!r} in the recipe, expected one of {', '.join(known)}")
         for name, legal in (
             ("optimizer", ("sgd", "adam")),
             ("precision", ("bf16", "32")),
@@ -232,12 +235,13 @@ def _random_window(waveform: np.ndarray, samples: int, rng: np.random.Generator)
 
 
 class LabelledPairs(Dataset[tuple[Tensor, Tensor, float]]):
-    """Log-mels of both sides and whether they belong together."""
+    """Inputs of both sides, ``(1, bands, frames)`` by file, and whether they belong together."""
 
-    def __init__(self, pairs: list[Pair], seed: int) -> None:
+    def __init__(
+        self, pairs: list[Pair], seed: int, imitations: Mapping[Path, Tensor], recordings: Mapping[Path, Tensor]
+    ) -> None:
         self.labelled = label_pairs(pairs, seed)
-        self.imitations = spectrograms([pair.imitation for pair in self.labelled], TLIminet.FRONTENDS["imitation"])
-        self.recordings = spectrograms([pair.recording for pair in self.labelled], TLIminet.FRONTENDS["recording"])
+        self.imitations, self.recordings = imitations, recordings
 
     def __len__(self) -> int:
         return len(self.labelled)
@@ -373,7 +377,7 @@ def augment(db: Tensor, recipe: Recipe, top_db: float) -> Tensor:
 class PairTask(_Task):
     """Binary cross-entropy on logits of positive and negative pairs (paper, section V-D)."""
 
-    network: TLIminet
+    network: Siamese
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
         imitations, recordings, positive = batch
@@ -434,12 +438,13 @@ def fit(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
     run: Path | None = None,
+    bar: bool = True,
 ) -> dict[str, float]:
     """Train and leave the best weights in ``task.network``.
 
     Writes ``recipe.json``, ``metrics.csv``, TensorBoard events and ``checkpoints/`` below ``out``. Interrupted at any
     moment, the run continues with ``resume`` from its last whole epoch, or from the start if there is none yet.
-    Messages name ``run``, the folder that the user knows, if ``out`` is a part of it.
+    Messages name ``run``, the folder that the user knows, if ``out`` is a part of it. Without ``bar`` nothing is shown.
 
     Returns:
         Epochs run, best epoch and the best value of the monitored figure.
@@ -478,7 +483,7 @@ def fit(
             devices=1,
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
             max_epochs=recipe.epochs,
-            callbacks=[best, stop, _Progress(recipe.model), *callbacks],
+            callbacks=[best, stop, *([_Progress(recipe.model)] if bar else []), *callbacks],
             logger=[
                 CSVLogger(out, name="logs", version=start),
                 TensorBoardLogger(out, name="logs", version=start),
@@ -539,7 +544,8 @@ def remove_run(out: Path) -> None:
         (out / "recipe.json").unlink()
 
 
-def _loader(dataset: Any, recipe: Recipe, sampler: EpochSampler | None = None) -> DataLoader[Any]:
+def make_loader(dataset: Any, recipe: Recipe, sampler: EpochSampler | None = None) -> DataLoader[Any]:
+    """Batches of a data set, in its own order or in the sampler's."""
     keys: Any = sampler or [(0, index) for index in range(len(dataset))]
     return DataLoader(dataset, batch_size=recipe.batch_size, sampler=keys)
 
@@ -575,7 +581,7 @@ def train_language_tower(recipe: Recipe, data: Path, test: Path | None, out: Pat
     task = ClassifierTask(network, recipe)
     sampler = EpochSampler(len(windows), recipe.seed, windows.weights(), recipe.items_per_epoch)
     held = ClipWindows(validation, classes, config, None, False)
-    run = fit(task, _loader(windows, recipe, sampler), _loader(held, recipe), out, **options)
+    run = fit(task, make_loader(windows, recipe, sampler), make_loader(held, recipe), out, **options)
     metrics: dict[str, Any] = {"run": run, "validation": dataclasses.asdict(classify(network, validation))}
     if test is not None:
         metrics["test"] = dataclasses.asdict(classify(network, dataset.load(test)))
@@ -620,7 +626,7 @@ def train_sound_tower(recipe: Recipe, data: Path, out: Path, **options: Any) -> 
             "run": out,
             "resume": options.get("resume", False) and (out / name / "recipe.json").is_file(),
         }
-        fit(task, _loader(windows, recipe, sampler), _loader(held, recipe), out / name, **part)
+        fit(task, make_loader(windows, recipe, sampler), make_loader(held, recipe), out / name, **part)
         # No part of the tested fold may choose the epoch: the last one counts, as in the paper's fixed training.
         restore(network, out / name / "checkpoints" / "last.ckpt")
         return network, {"epochs": recipe.epochs}
@@ -659,21 +665,19 @@ def train_tl_iminet(recipe: Recipe, data: Path, out: Path, **options: Any) -> di
     split = split_of(recipe, data)
     network = initialise(lambda: TLIminet(TLIminetConfig(batch_norm=recipe.batch_norm)), recipe.seed)
     assert isinstance(network, TLIminet)
-    parents = {}
-    if recipe.pretrained_layers:
-        for role, name in (("imitation", recipe.imitation_from), ("recording", recipe.recording_from)):
-            source = load_model(name)
-            if role not in source.network.towers:
-                raise TrainingError(f"{name} has no {role} tower to start from")
-            if source.config["architecture"]["batch_norm"] != recipe.batch_norm:
-                raise TrainingError(f"{name} and the recipe differ in batch_norm")
-            network.load_towers({role: source.network.towers[role]}, recipe.pretrained_layers)
-            parents[role] = {"name": source.name, "fingerprint": source.fingerprint}
-    pairs = LabelledPairs(split.train, recipe.seed)
-    validation = LabelledPairs(split.validation, recipe.seed)
+    parents = start_from_towers(network, recipe)
+    pairs, validation = (
+        LabelledPairs(
+            part,
+            recipe.seed,
+            spectrograms([pair.imitation for pair in part], TLIminet.FRONTENDS["imitation"]),
+            spectrograms([pair.recording for pair in part], TLIminet.FRONTENDS["recording"]),
+        )
+        for part in (split.train, split.validation)
+    )
     task = PairTask(network, recipe)
     sampler = EpochSampler(len(pairs), recipe.seed)
-    run = fit(task, _loader(pairs, recipe, sampler), _loader(validation, recipe), out, **options)
+    run = fit(task, make_loader(pairs, recipe, sampler), make_loader(validation, recipe), out, **options)
     metrics = {
         "run": run,
         "validation": dataclasses.asdict(retrieve(network, split.validation)),
@@ -694,6 +698,27 @@ def train_tl_iminet(recipe: Recipe, data: Path, out: Path, **options: Any) -> di
     }
     export(out / "model", network, statistics, recipe, facts, metrics, parents)
     return metrics
+
+
+def start_from_towers(network: TLIminet, recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Copy the recipe's pre-trained layers, if it has any, into a network; returns name and fingerprint by role.
+
+    Raises:
+        TrainingError: a model has no such tower, or another normalisation.
+        CheckpointError: a model does not load.
+    """
+    parents: dict[str, dict[str, str]] = {}
+    if not recipe.pretrained_layers:
+        return parents
+    for role, name in (("imitation", recipe.imitation_from), ("recording", recipe.recording_from)):
+        source = load_model(name)
+        if role not in source.network.towers:
+            raise TrainingError(f"{name} has no {role} tower to start from")
+        if source.config["architecture"]["batch_norm"] != recipe.batch_norm:
+            raise TrainingError(f"{name} and the recipe differ in batch_norm")
+        network.load_towers({role: source.network.towers[role]}, recipe.pretrained_layers)
+        parents[role] = {"name": source.name, "fingerprint": source.fingerprint}
+    return parents
 
 
 def split_of(recipe: Recipe, data: Path) -> PairSplit:
