@@ -224,6 +224,54 @@ def evaluate(
         )
 
 
+@main.group()
+def experiment() -> None:
+    """Train and compare systems on one corpus."""
+
+
+@experiment.command("table1")
+@click.option("--data", type=FOLDER, required=True, help="Corpus in the layout of VocalSketch v1.0.4, or the demo's.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings of each system.")
+@click.option("--systems", metavar="NAME,NAME", help="Only these; fusions follow from them  [default: all]")
+@click.option("--epochs", type=click.IntRange(1), help="At most so many of each training, to try it out.")
+@click.option("--out", type=FOLDER, required=True, help="Folder to make; an interrupted experiment there is continued.")
+@click.option("--workers", type=click.IntRange(1), help="Processes  [default: one a core]")
+@device_option
+@json_option
+def experiment_table1(
+    data: Path,
+    seeds: int,
+    systems: str | None,
+    epochs: int | None,
+    out: Path,
+    workers: int | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Train every system of the paper and more on one corpus, and write its Table I and Figure 6.
+
+    Half of the sounds train, half test. What OUT holds already is not trained again. OUT gets table1.csv, table1.md,
+    figure6.png, ranks.csv, config.json, split.json, and the models in runs/.
+    """
+    import shlex
+
+    from iminet_viz import experiments
+    from iminet_viz.checkpoint import read_json
+
+    names = None if systems is None else [name.strip() for name in systems.split(",")]
+    with _progress("% ") as report:
+        config = experiments.run_table1(
+            data, out, seeds, names, _device(device), workers, epochs, report, shlex.join(["iminet-viz", *sys.argv[1:]])
+        )
+    if short := read_json(out / "split.json")["fewer_imitations"]:
+        click.echo(f"{len(short)} sounds have fewer than {experiments.IMITATIONS} imitations (split.json)", err=True)
+    if as_json:
+        click.echo(json.dumps(config, indent=2))
+        return
+    click.echo((out / "table1.md").read_text(encoding="utf-8"))
+    click.echo(f"Written to {out}", err=True)
+
+
 @main.command()
 @json_option
 def models(as_json: bool) -> None:

@@ -20,7 +20,9 @@ LAYERS = [
     ["trials"],
     ["training", "contrastive", "autoencoder", "patterns"],
     ["plotting", "sonification"],
-    ["gallery"],
+    ["systems"],
+    ["tables"],
+    ["gallery", "experiments"],
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
