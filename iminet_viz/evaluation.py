@@ -11,6 +11,7 @@ of m tied candidates are right, its rank is the first of k places drawn from m, 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -287,7 +288,9 @@ def compare_seeds(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
         raise ValueError(f"values of shapes {first.shape} and {second.shape}, expected two seeds or more of each")
     if np.ptp(first) == 0 and np.ptp(second) == 0:
         raise ValueError("neither system varies over its seeds, so there is nothing to test against")
-    result = stats.ttest_ind(first, second, equal_var=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)  # of a system that does not vary
+        result = stats.ttest_ind(first, second, equal_var=False)
     return float(result.statistic), float(result.pvalue)
 
 

@@ -39,12 +39,12 @@ from iminet_viz.baselines import BASELINES
 from iminet_viz.checkpoint import DbStatistics, read_json, save_model, write_json
 from iminet_viz.contrastive import ContrastiveRecipe, TrainingSound, search_scores, train_contrastive
 from iminet_viz.datasets import Pair, demo, find_dataset, vocalsketch
-from iminet_viz.errors import IminetVizError, TrainingError
+from iminet_viz.errors import DatasetError, IminetVizError, TrainingError
 from iminet_viz.evaluation import evaluate_within
 from iminet_viz.models import Imisound, Siamese, TLIminet
 from iminet_viz.pairs import PairSplit, split_sounds
 from iminet_viz.systems import SYSTEMS, VIEWS, AnyRecipe
-from iminet_viz.tables import Scores, searched, write_results
+from iminet_viz.tables import CATEGORIES, Scores, searched, write_results
 from iminet_viz.training import (
     EpochSampler,
     LabelledPairs,
@@ -222,11 +222,12 @@ def _train(experiment: Experiment, job: Job, report: Callable[[float], None]) ->
     else:
         assert isinstance(network, Imisound)
         given = torch.stack(list(inputs("imitation", [pair.imitation for pair in split.train]).values()))
-        count = iter(range(2 * recipe.epochs))
         network.to(experiment.device)
-        losses = train_autoencoder(
-            network, given.to(experiment.device), recipe, lambda *_: done(next(count) // 2), checkpoint
-        )
+
+        def told(layer: str, epoch: int, _: float) -> None:
+            report((list(network.encoder).index(layer) + (epoch + 1) / recipe.epochs) / len(network.encoder))
+
+        losses = train_autoencoder(network, given.to(experiment.device), recipe, told, checkpoint)
     network.cpu().eval()
     grids = {}
     for part in ("validation", "test"):
@@ -398,6 +399,8 @@ def run_table1(
     dataset = demo.NAME if (root / demo.SETTINGS).is_file() else vocalsketch.NAME
     pairs = find_dataset(dataset).load(root)
     split = split_sounds(pairs, SPLIT_SEED, IMITATIONS)
+    if lacking := sorted(set(vocalsketch.SUBSETS) - {pair.category for pair in pairs}):
+        raise DatasetError(f"{root}: has no sound of {lacking[0]!r}; the table needs all of {', '.join(CATEGORIES)}")
     experiment = Experiment(root, out, dataset, split, device, epochs)
     jobs = [(name, seed) for name in names for seed in range(seeds if SYSTEMS[name].recipe else 1)]
     for name in names:

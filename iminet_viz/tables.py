@@ -186,9 +186,9 @@ def _report_lines(
         f"Mean reciprocal rank, mean ± standard deviation over {seeds} seeds (of untrained systems, one figure). "
         f"{len(split.train)} positive pairs for training, {len(split.validation)} for validation, {len(targets)} "
         f"imitations search: within their category ({sizes}), and among all {some['all'][0].candidates} sounds. The "
-        "interval (95 %, bootstrap over queries) is that of the mean over all queries within their categories; recall@10 and "
-        "median rank are within categories too. Beside it the paper's Table I, measured on other sounds and voices: do "
-        "not compare absolute values.",
+        "interval (95 %, bootstrap over queries) is that of the mean over all queries within their categories; "
+        "recall@10 and median rank are within them too. Beside it the paper's Table I, measured on other sounds and "
+        "voices: do not compare absolute values.",
         "",
         "| system | AI | CS | ED | SS | within | interval | all | R@10 | median rank | paper AI | CS | ED | SS |",
         "|---|" + "---|" * 13,
