@@ -65,7 +65,7 @@ Job = tuple[str, int]  # a system and its seed, or a view and -1
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What all jobs share. ``epochs`` bounds those of every training; ``digest`` is the hash of ``split.json``."""
+    """What all jobs share; ``epochs`` bounds those of every training."""
 
     root: Path
     out: Path
