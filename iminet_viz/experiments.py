@@ -282,8 +282,7 @@ def perform_all(
         shares[job] = share
         if report is not None:
             done = sum(experiment.cost(job) * share for job, share in shares.items())
-            name = f"spectrograms {job[0]}" if job[1] < 0 else f"{job[0]}, seed {job[1]}"
-            report(name, round(100 * done / total), 100)
+            report(_name(job), round(100 * done / total), 100)
 
     if not workers:
         for job in jobs:
@@ -312,8 +311,8 @@ def perform_all(
                     message = connection.recv()
                 except (EOFError, ConnectionResetError):
                     raise TrainingError(
-                        f"a worker process was ended from outside at {busy[connection]}, perhaps for lack of memory; "
-                        "the same command continues"
+                        f"a worker process was ended from outside at {_name(busy[connection])}, perhaps for lack of "
+                        "memory; the same command continues"
                     ) from None
                 if isinstance(message, Exception):
                     raise message
@@ -329,6 +328,10 @@ def perform_all(
         for process in processes:  # all that they write is written whole
             process.kill()
             process.join()
+
+
+def _name(job: Job) -> str:
+    return f"spectrograms {job[0]}" if job[1] < 0 else f"{job[0]}, seed {job[1]}"
 
 
 def _work(connection: Any, experiment: Experiment) -> None:
