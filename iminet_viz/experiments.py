@@ -41,6 +41,7 @@ from iminet_viz.contrastive import ContrastiveRecipe, TrainingSound, search_scor
 from iminet_viz.datasets import Pair, demo, find_dataset, vocalsketch
 from iminet_viz.errors import DatasetError, IminetVizError, TrainingError
 from iminet_viz.evaluation import evaluate_within
+from iminet_viz.imitator.batch import for_workers
 from iminet_viz.models import Imisound, Siamese, TLIminet
 from iminet_viz.pairs import PairSplit, split_sounds
 from iminet_viz.systems import SYSTEMS, VIEWS, AnyRecipe
@@ -59,6 +60,9 @@ from iminet_viz.training import (
 IMITATIONS = 10  # of each sound
 SPLIT_SEED = 0  # split and negative pairs are the same for every seed
 AT_ONCE = 256  # queries searched
+# Feature maps of a batch are hundreds of MB. By default each goes back to the system and is asked for again, a third of
+# the time of a training step (1.3 + 0.6 s instead of 1.2 + 0.05 s); kept, a process takes 2.6 instead of 1.5 GB.
+KEEP_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30))
 
 Job = tuple[str, int]  # a system and its seed, or a view and -1
 
@@ -298,7 +302,8 @@ def perform_all(
         for _ in range(min(workers, len(jobs))):
             connection, other = context.Pipe()
             process = context.Process(target=_work, args=(other, experiment), daemon=True)
-            process.start()
+            with for_workers(**KEEP_MEMORY):
+                process.start()
             other.close()
             processes.append(process)
             busy[connection] = waiting.pop(0)

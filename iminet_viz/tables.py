@@ -211,7 +211,13 @@ def _report_lines(
     counts = [str(some[part][0].n) for part in (*CATEGORIES.values(), "within", "all")]
     lines += [f"| n | {' | '.join([*counts[:5], '', *counts[5:]])} | | | | | | |", ""]
     for name, values in weights.items():
-        lines += [f"Weight of the first in {name}, by seed: {', '.join(f'{value:g}' for value in values)}.", ""]
+        shown = ", ".join(f"{value:g}" for value in values)
+        lines += [
+            f"Weight of the first in {name}, by seed: {shown}. It is chosen on the validation pairs, whose sounds "
+            "training has heard: that favours what was trained.",
+            "",
+        ]
+    lines += ["on the validation pairs, whose sounds training has heard: that favours what was trained.", ""]
     lines += [
         "## Comparisons",
         "",

@@ -214,7 +214,7 @@ def test_a_sound_that_was_replaced_is_imitated_again(sounds, tmp_path):
 
 def test_a_finished_folder_starts_no_process(sounds, tmp_path, monkeypatch):
     imitate_files([sounds], tmp_path / "out", 1, workers=1)
-    monkeypatch.setattr(batch, "_for_workers", None)
+    monkeypatch.setattr(batch, "for_workers", None)
     assert imitate_files([sounds], tmp_path / "out", 1, workers=2).made == 0
 
 

@@ -124,7 +124,7 @@ def render(
             if len(finished) == len(task.outputs):
                 yield Outcome(task, finished)
                 continue
-            with _for_workers():
+            with for_workers():
                 waiting.add(executor.submit(_perform, task, config, finished))
             if len(waiting) >= 2 * workers:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -296,13 +296,14 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _for_workers() -> Iterator[None]:
-    """Start workers in here: with one thread each, and deaf to Ctrl-C from the first moment.
+def for_workers(**environment: str) -> Iterator[None]:
+    """Start workers in here: with one thread each, deaf to Ctrl-C from the first moment, and with some environment.
 
     A library counts its threads when it is loaded, which is before :func:`_start_worker` runs.
     """
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    environment |= dict.fromkeys(_THREADS, "1")
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
     masks = hasattr(signal, "pthread_sigmask")  # not on Windows
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None
     try:
