@@ -47,7 +47,7 @@ def _pretrained(layers: int) -> System:
         recipe = dataclasses.replace(
             recipe, pretrained_layers=layers, imitation_from="language-tower", recording_from="sound-tower"
         )
-    return System("log-mel", _tl_iminet, recipe, 12.0)
+    return System("log-mel", _tl_iminet, recipe, 20.0)
 
 
 def _iminet(tying: str) -> System:
@@ -57,8 +57,14 @@ def _iminet(tying: str) -> System:
     return System("constant-q", lambda: Iminet(IminetConfig(tying=tying)), recipe, 3.0)
 
 
+def _recurrent() -> Model:
+    return RecurrentIminet(RecurrentConfig(batch_norm=True))
+
+
 # An epoch of in-batch softmax draws each sound once, one of pairs all its imitations: 200 epochs are 400 updates, as 30
 # of pairs are 420.
+SOFTMAX = dataclasses.replace(CONTRASTIVE["tl-iminet"], epochs=200, batch_size=60, within_category=True)
+ALIGNED = dataclasses.replace(CONTRASTIVE["aligned"], epochs=100, batch_size=60)
 SYSTEMS: dict[str, System] = {
     "imisound": System("constant-q", Imisound, AutoencoderRecipe(), 3.0),
     "iminet-untied": _iminet("untied"),
@@ -68,21 +74,10 @@ SYSTEMS: dict[str, System] = {
     "tl-iminet-conv1": _pretrained(1),
     "tl-iminet-conv12": _pretrained(2),
     "tl-iminet-conv123": _pretrained(3),
-    "tl-iminet-softmax": System(
-        "log-mel",
-        _tl_iminet,
-        dataclasses.replace(CONTRASTIVE["tl-iminet"], epochs=200, batch_size=60, within_category=True),
-        2.0,
-    ),
-    "tl-iminet-gru": System(
-        "log-mel",
-        lambda: RecurrentIminet(RecurrentConfig(batch_norm=True)),
-        Recipe(model="recurrent", batch_norm=True),
-        6.0,
-    ),
-    "aligned": System(
-        "frames", AlignedNet, dataclasses.replace(CONTRASTIVE["aligned"], epochs=100, batch_size=60), 1.0
-    ),
+    "tl-iminet-softmax": System("log-mel", _tl_iminet, SOFTMAX, 1.6),
+    "tl-iminet-gru": System("log-mel", _recurrent, Recipe(model="recurrent", batch_norm=True), 6.0),
+    "tl-iminet-gru-softmax": System("log-mel", _recurrent, SOFTMAX, 0.8),
+    "aligned": System("frames", AlignedNet, ALIGNED, 0.4),
     **{name: System() for name in BASELINES},
 }
 IMINETS = ("iminet-untied", "iminet-partial", "iminet-tied")
@@ -128,6 +123,7 @@ COMPARISONS = (
     *((f"{name}+imisound", name) for name in (*IMINETS, *TL_IMINETS)),
     ("tl-iminet-softmax", "tl-iminet-scratch"),
     ("tl-iminet-gru", "tl-iminet-scratch"),
+    ("tl-iminet-gru-softmax", "tl-iminet-softmax"),
     ("aligned", "tl-iminet-conv123"),
     ("aligned", "dtw"),
     ("aligned+dtw", "dtw"),
