@@ -19,6 +19,8 @@ VERBS = [
     [],
     ["train"],
     ["evaluate"],
+    ["experiment"],
+    ["experiment", "table1"],
     ["models"],
     ["reference"],
     ["imitate"],
@@ -113,7 +115,11 @@ def test_every_verb_is_in_the_help(call):
         assert f"\n  {name} " in out
     assert {" ".join(verb) for verb in VERBS if verb} == {
         *cli.main.commands,
-        *(f"{group.name} {name}" for group in (cli.gallery, cli.data, cli.corpus) for name in group.commands),
+        *(
+            f"{group.name} {name}"
+            for group in (cli.experiment, cli.gallery, cli.data, cli.corpus)
+            for name in group.commands
+        ),
     }
 
 

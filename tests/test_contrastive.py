@@ -190,3 +190,11 @@ def test_notes_and_clicks_are_not_the_same_recording():
     click, pop = np.exp(-time * 900) * noise(0, 4_000), np.exp(-time * 700) * noise(1, 4_000)
     assert find_leaks([click], [pop]) == []
     assert find_leaks([np.zeros(100)], notes) == []
+
+
+def test_within_categories_of_one_sound_there_is_nothing_to_tell_apart(sounds):
+    recipe = dataclasses.replace(RECIPE, within_category=True)
+    alone = [dataclasses.replace(sound, category=str(number)) for number, sound in enumerate(sounds)]
+    np.testing.assert_allclose(train_contrastive(build(), AlignedView(), alone, recipe), 0, atol=1e-6)
+    together = train_contrastive(build(), AlignedView(), sounds, recipe)  # all of one category: nothing is masked
+    assert together == train_contrastive(build(), AlignedView(), sounds, RECIPE)
