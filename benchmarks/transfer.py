@@ -41,7 +41,7 @@ import numpy as np
 import iminet_viz.imitator
 from iminet_viz.audio import atomic_path, read_native
 from iminet_viz.datasets import telephone
-from iminet_viz.datasets._table import read_metadata, refuse
+from iminet_viz.datasets._table import Clip, Survey, read_metadata, refuse
 from iminet_viz.errors import IminetVizError, ImitationError
 from iminet_viz.evaluation import RetrievalResult, bootstrap_interval, count_above, evaluate_retrieval, reciprocal_rank
 from iminet_viz.imitator import ImitatorConfig, analyse, imitate
@@ -96,7 +96,8 @@ class MadeImitation:
 
 def collection(folder: Path) -> list[tuple[Path, str]]:
     """Sounds and labels of a collection's ``metadata.csv``, in its order."""
-    return [(folder / row["file"], row["label"]) for row in read_metadata(folder, ("file", "label"), refuse, [])]
+    rows = read_metadata(folder, ("file", "label"), refuse, Survey[Clip]())
+    return [(folder / row["file"], row["label"]) for row in rows]
 
 
 def first_event(waveform: np.ndarray, sample_rate: int, longest_s: float = 4.0) -> np.ndarray:
