@@ -36,6 +36,7 @@ from iminet_viz.audio import atomic_path
 from iminet_viz.errors import IminetVizError
 from iminet_viz.evaluation import bootstrap_interval
 from iminet_viz.imitator import STRATEGIES, ImitatorConfig
+from iminet_viz.imitator.batch import cores
 
 # what decides a row besides the imitator; a change of it trains all rows anew
 SOURCES = ("contrastive.py", "frontends.py", "evaluation.py", "models/aligned.py", "models/_tower.py")
@@ -141,7 +142,7 @@ def describe(name: str, each: np.ndarray | None, whole: np.ndarray | None) -> st
 @click.option("--rows", "words", default="", help="Only rows with these words in their names (comma-separated).")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Settings of the recipe or alterations.")
 @click.option("--leak-threshold", default=0.35, help="As in transfer.py.")
-@click.option("--jobs", type=click.IntRange(1), default=transfer.cores, help="Rows at a time, one thread each.")
+@click.option("--jobs", type=click.IntRange(1), default=cores, help="Rows at a time, one thread each.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Markdown table.")
 def main(**options: Any) -> None:
     """Ablate the imitator (see the top of the file)."""

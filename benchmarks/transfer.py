@@ -29,7 +29,6 @@ import itertools
 import json
 import multiprocessing
 import multiprocessing.pool
-import os
 import sys
 import time
 from pathlib import Path
@@ -45,6 +44,7 @@ from iminet_viz.datasets._table import Clip, Survey, read_metadata, refuse
 from iminet_viz.errors import IminetVizError, ImitationError
 from iminet_viz.evaluation import RetrievalResult, bootstrap_interval, count_above, evaluate_retrieval, reciprocal_rank
 from iminet_viz.imitator import ImitatorConfig, analyse, imitate
+from iminet_viz.imitator.batch import cores
 from iminet_viz.scoring import fuse
 
 SOUNDS = ("dirt-samples-subset", "tuxpaint-effects", "gmrockkit-drums", "lupyan-seed-sounds", "esc10")
@@ -139,11 +139,6 @@ def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     import soxr
 
     return np.asarray(soxr.resample(waveform, rate, wanted), np.float32) if rate != wanted else waveform
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def workers() -> multiprocessing.pool.Pool:

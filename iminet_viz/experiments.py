@@ -41,7 +41,7 @@ from iminet_viz.contrastive import ContrastiveRecipe, TrainingSound, search_scor
 from iminet_viz.datasets import Pair, demo, find_dataset, vocalsketch
 from iminet_viz.errors import DatasetError, IminetVizError, TrainingError
 from iminet_viz.evaluation import evaluate_within
-from iminet_viz.imitator.batch import for_workers
+from iminet_viz.imitator.batch import cores, for_workers
 from iminet_viz.models import Imisound, Siamese, TLIminet
 from iminet_viz.pairs import PairSplit, split_sounds
 from iminet_viz.systems import SYSTEMS, VIEWS, AnyRecipe
@@ -429,7 +429,7 @@ def run_table1(
     missing = [job for job in jobs if not experiment.result(job).is_file()]
     views = [(name, -1) for name in VIEWS if any(SYSTEMS[job[0]].view == name for job in missing)]
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = cores()
     for some in ([job for job in views if not experiment.result(job).is_file()], missing):
         if some:
             perform_all(experiment, some, workers, report)

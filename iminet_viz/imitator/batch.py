@@ -104,7 +104,7 @@ def render(
         ImitationError: a file cannot be written, or a worker was ended from outside. What is finished stays.
     """
     config = config or ImitatorConfig()
-    workers = workers or _cores()
+    workers = workers or cores()
     if workers == 1:
         for task in tasks:
             yield _perform(task, config, _finished(task))
@@ -326,7 +326,8 @@ def _one_thread() -> contextlib.AbstractContextManager[object]:
     return limits
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -435,7 +436,7 @@ def imitate_files(
     try:
         with (
             _room(out / TABLE, size),
-            contextlib.closing(render(tasks(), config, min(workers or _cores(), max(len(found), 1)))) as outcomes,
+            contextlib.closing(render(tasks(), config, min(workers or cores(), max(len(found), 1)))) as outcomes,
         ):
             for outcome in outcomes:
                 list_rows(outcome.task, outcome.finished)
