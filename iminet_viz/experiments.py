@@ -47,13 +47,11 @@ from iminet_viz.pairs import PairSplit, split_sounds
 from iminet_viz.systems import SYSTEMS, VIEWS, AnyRecipe
 from iminet_viz.tables import CATEGORIES, Scores, searched, write_results
 from iminet_viz.training import (
-    EpochSampler,
     LabelledPairs,
     PairTask,
     Recipe,
     fit,
     initialise,
-    make_loader,
     start_from_towers,
 )
 
@@ -211,7 +209,7 @@ def _train(experiment: Experiment, job: Job, report: Callable[[float], None]) ->
             )
             for part in (split.train, split.validation)
         )
-        loaders = make_loader(train, recipe, EpochSampler(len(train), recipe.seed)), make_loader(validation, recipe)
+        loaders = train.loader(recipe, True), validation.loader(recipe, False)
         task = PairTask(network, recipe)
         figures = fit(task, *loaders, folder, experiment.device, resume=True, callbacks=[_Report(done)], bar=False)
     elif isinstance(recipe, ContrastiveRecipe):

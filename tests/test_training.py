@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from lightning.pytorch.callbacks import Callback
 from iminet_viz.audio import save_audio
 from iminet_viz.cards import card
 from iminet_viz.checkpoint import find_model, load_model, read_json, shipped_models
-from iminet_viz.datasets import DATASETS
+from iminet_viz.datasets import DATASETS, Pair
 from iminet_viz.errors import DatasetError, TrainingError
 from iminet_viz.evaluation import describe_metrics
-from iminet_viz.models import TLIminet
+from iminet_viz.models import Iminet, TLIminet
 from iminet_viz.training import (
     RECIPES,
     EpochSampler,
+    LabelledPairs,
+    PairTask,
     Recipe,
     augment,
     evaluate_model,
@@ -28,6 +31,7 @@ from iminet_viz.training import (
     train_tl_iminet,
 )
 
+ROLES = ("imitation", "recording")
 TINY = dataclasses.replace(RECIPES["tl-iminet"], epochs=3, batch_size=6, held_out=("c",), precision="32")
 
 
@@ -264,8 +268,35 @@ def test_sampler_depends_on_seed_and_epoch_alone():
     assert list(sampler) == first and sorted(index for _, index in first) == list(range(10))
     sampler.set_epoch(1)
     assert [index for _, index in sampler] != [index for _, index in first]
+    pairs = [index for _, index in EpochSampler(10, seed=3, together=2)]
+    assert sorted(pairs) == list(range(10)) and pairs[1::2] == [index + 1 for index in pairs[::2]] != pairs[::2]
     weighted = EpochSampler(3, 0, np.array([0.0, 1.0, 0.0]), draws=5)
     assert list(weighted) == [(0, 1)] * 5 and len(weighted) == 5
+
+
+@pytest.mark.parametrize("network", [Iminet(), TLIminet()], ids=["iminet", "tl-iminet"])
+def test_distinct_clips_of_a_batch_give_the_gradient_of_all_its_pairs(network):
+    generator = torch.Generator().manual_seed(0)
+    paths = [Path(f"{number}.wav") for number in range(8)]
+    sides = [
+        {path: torch.randn(1, *config.shape, generator=generator) for path in paths}
+        for config in network.FRONTENDS.values()
+    ]
+    dataset = LabelledPairs([Pair(paths[n], paths[n + 4], "", "") for n in range(4)], 0, *sides)
+    pairs = [dataset[0, number] for number in range(2, 8)]
+    batch = dataset.collate(pairs)
+    assert len(batch[0]) == 3 and len(batch[1]) <= 4, "each distinct clip once"
+    network.eval()  # no dropout
+    task = PairTask(network, dataclasses.replace(TINY, precision="32"))
+    task.loss(task.logits(batch), batch[-1]).backward()
+    own = [p.grad.clone() for p in network.parameters()]
+    network.zero_grad()
+    every = [
+        torch.stack([side[getattr(pair, role)] for pair in pairs]) for role, side in zip(ROLES, sides, strict=True)
+    ]
+    task.loss(network(*every), torch.tensor([float(pair.positive) for pair in pairs])).backward()
+    for one, other in zip(own, network.parameters(), strict=True):
+        torch.testing.assert_close(one, other.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_augment_stays_a_log_spectrogram():
