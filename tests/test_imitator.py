@@ -106,6 +106,14 @@ def test_noise_has_no_pitch():
     assert analyse(white(), RATE).tonality < 0.4
 
 
+def test_a_short_thump_with_a_ring_is_not_less_periodic_than_noise():  # its correlation after 4 to 8 ms is negative
+    time = np.arange(300) / RATE
+    sound = np.hanning(300) * (np.sin(2 * np.pi * 80 * time) + 0.1 * np.sin(2 * np.pi * 2_000 * time))
+    heard = analyse(sound, RATE)
+    assert heard.periodicity.min() >= 0 and heard.periodicity.max() <= 1
+    assert all(np.isfinite(imitate(heard, seed).waveform).all() for seed in range(4))
+
+
 @pytest.mark.parametrize("per_s", [2, 5, 9])
 def test_events_are_counted(per_s):
     features = analyse(ticks(per_s), RATE)

@@ -218,7 +218,7 @@ def _follow_pitch(sound: np.ndarray, n_frames: int) -> tuple[np.ndarray, np.ndar
     rows = rows[:, 0]
     pitch, periodicity = log_pitch[rows, path], np.clip(inner[rows, best[rows, path]], 0, 1)
     # A band of noise also repeats, but not for long: what is periodic still is so after 4 to 8 ms.
-    later = correlation[:, 64 * finer : 128 * finer].max(axis=1)
+    later = correlation[:, 64 * finer : 128 * finer].max(axis=1).clip(min=0)
     periodicity = np.where(pitch > np.log2(SAMPLE_RATE / 64), np.minimum(periodicity, later), periodicity)
     loud = energy[:, 0] > 1e-4 * energy.max()
     sure = (periodicity > 0.5) & loud
