@@ -7,7 +7,7 @@ from typing import Any
 
 from iminet_viz.audio import atomic_path
 from iminet_viz.checkpoint import read_json
-from iminet_viz.datasets import DATASETS
+from iminet_viz.datasets import DATASETS, demo
 from iminet_viz.evaluation import describe_metrics
 
 PURPOSE = {
@@ -16,9 +16,20 @@ PURPOSE = {
     "sound-tower": "Environmental sound classifier (10 classes). Its convolutional layers start TL-IMINET's recording "
     "tower (Zhang, Pardo, Duan 2018, section V-B).",
     "tl-iminet": "TL-IMINET: how likely is it that a vocal imitation means a recording (Zhang, Pardo, Duan 2018, "
-    "section V)?",
+    "section V)? Two different towers on log-mel spectrograms.",
+    "iminet": "IMINET: how likely is it that a vocal imitation means a recording (Zhang, Pardo, Duan 2018, section "
+    "IV)? Two towers of one structure on constant-Q spectrograms.",
+    "imisound": "IMISOUND, the baseline of Zhang, Pardo and Duan (2018, section VI): features of a stacked "
+    "auto-encoder that has seen imitations only, pooled over the clip, compared by their cosine.",
+    "recurrent": "TL-IMINET with a recurrent layer over time in each tower: the future work of Zhang, Pardo and Duan "
+    "(2018).",
+    "aligned": "One small network for imitations and recordings, whose frames are compared in order by dynamic time "
+    "warping.",
 }
-
+ON_THE_DEMO = (
+    "Trained on synthesised sounds and synthesised imitations of them: the figure on its own test half says that the "
+    "training works, not that people are understood. For that see the figures on recordings of people."
+)
 LIMITS = {
     "language-tower": "Language goes with speaker and microphone in these collections: most languages have one to "
     "three voices. The training clips are learned by heart while a whole held-out collection stays near chance, so "
@@ -26,9 +37,6 @@ LIMITS = {
     "The paper's 69.8 % comes from 56,000 clips split at random.",
     "sound-tower": "The held-out fold chose nothing: the last epoch counts. ESC-10 clips are 5 s, the tower sees 3 s; "
     "a clip's class is the mean over its windows.",
-    "tl-iminet": "The training pairs are few and come from three chains of four. On the chain that training did not "
-    "see, read the interval and the permuted control below before believing that it searches: it is shipped for "
-    "looking into, not for searching.",
 }
 
 
@@ -42,52 +50,70 @@ def write_card(folder: Path) -> None:
 
 def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
     """Text of the card, in Markdown."""
-    kind, data, recipe = config["kind"], config["data"], config["recipe"]
+    kind, data = config["kind"], config["data"]
     dataset = DATASETS[data["name"]]
     lines = [f"# {name}", "", PURPOSE[kind], "", "## Results", ""]
     lines += [f"* {line}" for line in describe_metrics(metrics)]
     lines += ["", "Intervals are 95 % bootstrap intervals over clips or queries.", ""]
-    if kind == "tl-iminet":
+    if "tower" not in kind:
         lines += [
-            "MRR: each imitation searches all recordings of its part, its own file left out. The permuted control "
-            "gives every query another query's answer; p is the share of 1,000 permutations that reach the real MRR.",
+            "MRR: each imitation searches all recordings of its part (within category: those of its category), its own "
+            "file left out. The permuted control gives every query another query's answer; p is the share of 1,000 "
+            "permutations that reach the real MRR.",
             "",
         ]
     lines += ["## Data", "", f"* {data['name']}: {dataset.CITATION}", f"* licence: {data['licence']}"]
     lines += [
         f"* {key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}"
         for key, value in data.items()
-        if key not in ("name", "licence")
+        if key not in ("name", "licence", "sources")
     ]
+    lines += [f"* {source}: {licence}" for source, licence in data.get("sources", {}).items()]
     if best := metrics.get("run", {}).get("best_epoch"):
         lines.append(f"* epochs: {metrics['run']['epochs']} trained, the weights of epoch {best} kept")
     for role, parent in config.get("parents", {}).items():
         lines.append(f"* {role} tower starts from {parent['name']} ({parent['fingerprint']}), whose data count too")
-    lines += ["", "## Recipe", ""]
+    lines += ["", "## Recipe", "", f"{_recipe(kind, config)}; everything else in `config.json`.", ""]
+    limits = [LIMITS[kind]] if kind in LIMITS else []
+    if data["name"] == demo.NAME:
+        limits.append(ON_THE_DEMO)
+    if limits:
+        lines += ["## Limits", "", *limits, ""]
+    return "\n".join([*lines, "## Again", "", "```", *_commands(name, kind, config), "```", ""])
+
+
+def _recipe(kind: str, config: dict[str, Any]) -> str:
+    recipe = config["recipe"]
+    common = f"learning rate {recipe['learning_rate']}, batch {recipe['batch_size']}"
+    if kind == "imisound":
+        return f"Adam, {common}, {recipe['epochs']} epochs a layer, seed {recipe['seed']}"
+    if "optimizer" not in recipe:
+        return f"AdamW, in-batch softmax, {common}, {recipe['epochs']} epochs, seed {recipe['seed']}"
     precision = "bf16 mixed precision on channels_last" if recipe["precision"] == "bf16" else "float32"
     norm = "with batch normalisation" if recipe["batch_norm"] else "without batch normalisation"
     optimizer = "Adam" if recipe["optimizer"] == "adam" else "SGD with Nesterov momentum"
-    lines += [
-        f"{optimizer}, learning rate {recipe['learning_rate']}, batch {recipe['batch_size']}, at most "
-        f"{recipe['epochs']} epochs, {precision}, {norm}, seed {recipe['seed']}; everything else in `config.json`.",
-        "",
-        "## Limits",
-        "",
-        LIMITS[kind],
-        "",
-        "## Again",
-        "",
-        "```",
-    ]
+    return f"{optimizer}, {common}, at most {recipe['epochs']} epochs, {precision}, {norm}, seed {recipe['seed']}"
+
+
+def _commands(name: str, kind: str, config: dict[str, Any]) -> list[str]:
+    """Commands that compute the figures again, and those that train the model again."""
+    data = config["data"]["name"]
+    again = f"iminet-viz train {kind} --recipe trained_models/{name}/config.json"
     if kind == "language-tower":
-        lines += [
+        return [
             f"iminet-viz evaluate {name} --data DATA/voxforge-real   # test",
             f"iminet-viz evaluate {name} --data DATA/speech-lid      # validation",
+            f"{again} --data DATA/{data} --test DATA/voxforge-real --out RUN",
         ]
-    else:
-        lines.append(f"iminet-viz evaluate {name} --data DATA/{data['name']}")
-    test = " --test DATA/voxforge-real" if kind == "language-tower" else ""
-    config_path = f"trained_models/{name}/config.json"
-    lines.append(f"iminet-viz train {kind} --recipe {config_path} --data DATA/{data['name']}{test} --out RUN")
-    lines += ["```", ""]
-    return "\n".join(lines)
+    if kind == "aligned" and data != demo.NAME:
+        return [
+            f"iminet-viz evaluate {name} --pairs DATA/telephone-imitations --dataset telephone-imitations",
+            f"{again} --data PAIRS --out RUN   # PAIRS: benchmarks/README.md",
+        ]
+    if data == demo.NAME:
+        return [
+            f"iminet-viz evaluate {name} --pairs DATA/telephone-imitations --dataset telephone-imitations",
+            "iminet-viz corpus make CORPUS",
+            f"iminet-viz experiment table1 --data CORPUS --systems {name} --out OUT   # OUT/runs/{name}-0/model",
+        ]
+    return [f"iminet-viz evaluate {name} --data DATA/{data}", f"{again} --data DATA/{data} --out RUN"]

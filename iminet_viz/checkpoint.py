@@ -11,10 +11,11 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,13 @@ class DbStatistics:
 
     mean_db: float
     std_db: float
+
+    @staticmethod
+    def of(clips: Iterable[np.ndarray]) -> DbStatistics:
+        """Of spectrograms in dB, ``(bands, frames)`` each; silent ones are left out."""
+        heard = [(db.mean(), db.std()) for db in clips if db.std() > 0]
+        mean_db, std_db = np.mean(heard, axis=0)
+        return DbStatistics(float(mean_db), float(std_db))
 
 
 @dataclasses.dataclass(frozen=True)

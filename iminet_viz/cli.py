@@ -67,10 +67,16 @@ def run() -> None:
 
 
 @main.command()
-@click.argument("model", type=click.Choice(["language-tower", "sound-tower", "tl-iminet"]))
-@click.option("--data", type=FOLDER, required=True, help="Folder of speech-lid, esc10 or telephone-imitations.")
+@click.argument("model", type=click.Choice(["language-tower", "sound-tower", "tl-iminet", "aligned"]))
+@click.option(
+    "--data",
+    type=FOLDER,
+    required=True,
+    help="Folder of speech-lid, esc10 or telephone-imitations; for aligned a table of pairs, as imitate makes it.",
+)
 @click.option("--test", type=FOLDER, help="language-tower: folder of voxforge-real, measured once at the end.")
 @click.option("--out", type=FOLDER, required=True, help="Run folder; the model appears in OUT/model.")
+@click.option("--sources", type=FOLDER, help="aligned: JSON, licence of each source of the sounds, for the card.")
 @click.option("--recipe", type=FOLDER, help="JSON: a recipe, or a model's config.json, to train that again.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe; repeatable.")
 @click.option("--seed", type=SEED, help="Seed of every random draw (default: the recipe's).")
@@ -83,6 +89,7 @@ def train(
     data: Path,
     test: Path | None,
     out: Path,
+    sources: Path | None,
     recipe: Path | None,
     changes: tuple[str, ...],
     seed: int | None,
@@ -91,20 +98,31 @@ def train(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Train the language tower, the sound tower or TL-IMINET.
+    """Train the language tower, the sound tower, TL-IMINET, or the aligned net.
 
     The built-in recipe of each model holds the paper's values; OUT/recipe.json keeps what was used. For a TL-IMINET
     with pre-trained layers: --set pretrained_layers=3 --set imitation_from=language-tower --set
-    recording_from=sound-tower.
+    recording_from=sound-tower. The aligned net is not the paper's; it learns from your own pairs or from those that
+    imitate makes.
     """
-    from iminet_viz import datasets, training
+    from iminet_viz import contrastive, datasets, training
+    from iminet_viz.checkpoint import read_json
 
-    settings = training.Recipe.from_dict(_recipe_values(model, recipe, changes, seed))
-    options = {"device": _device(device), "resume": resume}
-    datasets.DATASETS[training.DATA_OF[model]].load(data)  # what is wrong with it is said before anything is removed
+    aligned = model == "aligned"
+    values = _recipe_values(model, recipe, changes, seed)
+    settings = contrastive.recipe_from_dict(values) if aligned else training.Recipe.from_dict(values)
+    if sources is not None and not aligned:
+        raise click.UsageError("--sources goes with aligned")
+    licences = None if sources is None else read_json(sources)
+    options: dict[str, Any] = {"device": _device(device), "resume": resume}
+    # what is wrong with it is said before anything is removed
+    datasets.find_dataset("pairs-table" if aligned else training.DATA_OF[model]).load(data)
     if force and not resume:
         training.remove_run(out)
-    if settings.model == "language-tower":
+    if isinstance(settings, contrastive.ContrastiveRecipe):
+        with _progress("") as report:
+            metrics = contrastive.train_aligned(settings, data, out, licences, report=report, **options)
+    elif settings.model == "language-tower":
         metrics = training.train_language_tower(settings, data, test, out, **options)
     elif settings.model == "sound-tower":
         metrics = training.train_sound_tower(settings, data, out, **options)
@@ -119,15 +137,18 @@ def _recipe_values(model: str, recipe: Path | None, changes: tuple[str, ...], se
     import dataclasses
 
     from iminet_viz.checkpoint import read_json
+    from iminet_viz.contrastive import RECIPES as CONTRASTIVE
     from iminet_viz.errors import TrainingError
     from iminet_viz.training import RECIPES
 
     if recipe is None:
-        values = dataclasses.asdict(RECIPES[model])
+        values = dataclasses.asdict(CONTRASTIVE[model] if model == "aligned" else RECIPES[model])
     else:
         values = read_json(recipe)
+        if model == "aligned" and "kind" in values and values["kind"] != model:
+            raise TrainingError(f"{recipe}: is of a model of kind {values['kind']!r}, not {model}")
         values = dict(values.get("recipe", values))
-        if values.get("model") != model:
+        if model != "aligned" and values.get("model") != model:
             raise TrainingError(f"{recipe}: is a recipe for {values.get('model')!r}, not for {model}")
     for change in changes:
         key, equals, text = change.partition("=")

@@ -11,14 +11,16 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iminet_viz.audio import atomic_path, fit_length
+from iminet_viz.audio import atomic_path, fit_length, load_audio
+from iminet_viz.checkpoint import DbStatistics, write_json
+from iminet_viz.datasets import Pair, pairs_table
 from iminet_viz.errors import TrainingError
 from iminet_viz.frontends import (
     MEL_FRAMES,
@@ -35,6 +37,7 @@ from iminet_viz.frontends import (
 )
 from iminet_viz.models import AlignedNet, Searcher, Siamese, TLIminet
 from iminet_viz.models.aligned import QUERY_TRIMS_DB
+from iminet_viz.training import claim_run, export, initialise
 
 ROLES = ("imitation", "recording")
 
@@ -76,17 +79,39 @@ RECIPES = {
 }
 
 
+def recipe_from_dict(values: Mapping[str, Any]) -> ContrastiveRecipe:
+    """Read a recipe, its alterations in it or beside it.
+
+    Raises:
+        TrainingError: a key is unknown.
+    """
+    own = {field.name for field in dataclasses.fields(ContrastiveRecipe)}
+    of_alterations = {field.name for field in dataclasses.fields(Alterations)}
+    values = dict(values)
+    alterations = dict(values.pop("alterations", {}))
+    alterations |= {key: values.pop(key) for key in of_alterations & set(values)}
+    if unknown := sorted((set(values) - own) | (set(alterations) - of_alterations)):
+        legal = ", ".join(sorted((own - {"alterations"}) | of_alterations))
+        raise TrainingError(f"unknown keys in the recipe: {', '.join(unknown)}; legal are {legal}")
+    ranges: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in alterations.items()
+    }
+    return ContrastiveRecipe(**values, alterations=Alterations(**ranges))
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingSound:
     """A sound and its imitations, as spectrograms ``(bands, frames)`` in dB below their maximum.
 
-    ``copy`` is the sound as the imitation side sees it, which altered copies are made of.
+    ``copy`` is the sound as the imitation side sees it, which altered copies are made of. Sounds of one ``chain`` may
+    be right answers for each other's imitations, so none is a negative of another.
     """
 
     recording: np.ndarray
     copy: np.ndarray
     imitations: tuple[np.ndarray, ...] = ()
     category: str = ""
+    chain: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -353,10 +378,7 @@ def train_contrastive(
                 recordings = view.batch([s.recording for s in drawn], "recording", rng, recipe.alterations).to(device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
                     scores = view.grid(network, imitations, recordings)
-                if recipe.within_category:
-                    category = np.array([sound.category for sound in drawn])
-                    other = torch.from_numpy(category[:, None] != category).to(device)
-                    scores = scores.masked_fill(other, -torch.inf)
+                scores = scores.masked_fill(_masked(drawn, recipe.within_category).to(device), -torch.inf)
                 loss = softmax_loss(scores.float())
                 if not torch.isfinite(loss):
                     raise TrainingError(f"the loss is {loss.item()} in epoch {epoch}, lower the learning rate")
@@ -377,10 +399,111 @@ def train_contrastive(
     return losses
 
 
+def _masked(sounds: Sequence[TrainingSound], within_category: bool) -> Tensor:
+    """Pairs that are no negatives: sounds of one chain, and, if so wanted, of different categories.
+
+    Shape:
+        ``(sounds, sounds)`` bool.
+    """
+    chain, category = (np.array([getattr(sound, name) for sound in sounds]) for name in ("chain", "category"))
+    masked = (chain[:, None] == chain) & (chain != "") & ~np.eye(len(sounds), dtype=bool)
+    if within_category:
+        masked |= category[:, None] != category
+    return torch.from_numpy(masked)
+
+
 def _draw_query(sound: TrainingSound, altered: float, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < altered:
         return sound.copy
     return sound.imitations[rng.integers(len(sound.imitations))]
+
+
+def read_sounds(
+    pairs: Sequence[Pair], view: View, report: Callable[[str, int, int], None] | None = None
+) -> list[TrainingSound]:
+    """Read recordings and their imitations for training; each file is decoded once for each side that it stands on.
+
+    Args:
+        pairs: an imitation may have several recordings, a recording several imitations.
+        view: what is kept of a clip.
+        report: called with what is counted, how many are done, and how many there are.
+
+    Raises:
+        AudioError: a file cannot be read.
+    """
+    kept: dict[tuple[str, Path], np.ndarray] = {}
+    files = list(dict.fromkeys((role, getattr(pair, role)) for pair in pairs for role in ROLES))
+    for number, (role, path) in enumerate(files, start=1):
+        kept[role, path] = view.spectrogram(load_audio(path, view.sample_rate(role)), role)
+        if report is not None:
+            report("files read", number, len(files))
+    own: dict[Path, list[Pair]] = {}
+    for pair in pairs:
+        own.setdefault(pair.recording, []).append(pair)
+    sounds = []
+    for path, rows in own.items():
+        recording = kept["recording", path]
+        imitations = tuple(kept["imitation", row.imitation] for row in rows)
+        # nothing is trained on altered copies here, so what they are made of is not computed
+        sounds.append(TrainingSound(recording, recording, imitations, rows[0].category, rows[0].chain))
+    return sounds
+
+
+def train_aligned(
+    recipe: ContrastiveRecipe,
+    data: Path,
+    out: Path,
+    sources: Mapping[str, str] | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    report: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Train the aligned net on a table of imitations and recordings, for example that of ``iminet-viz imitate``.
+
+    Args:
+        recipe: how.
+        data: the table, or the folder that holds ``pairs.csv``.
+        out: the run; the model appears in ``out/model``.
+        sources: licence of each source of the sounds, for the card.
+        device: of the training.
+        resume: continue from the last whole epoch.
+        report: called with what is counted, how many are done, and how many there are.
+
+    Returns:
+        The metrics written to ``metrics.json``: the mean loss of the last epoch, and chance.
+
+    Raises:
+        DatasetError: the table is refused, or has fewer than two recordings.
+        AudioError: a file cannot be read.
+        TrainingError: as for :func:`train_contrastive`; the folder holds another run, or there is none to resume.
+    """
+    pairs = pairs_table.load(data)
+    claim_run(out / "recipe.json", recipe, resume, out)
+    view = AlignedView()
+    sounds = read_sounds(pairs, view, report)
+    network = initialise(AlignedNet, recipe.seed).to(device)
+
+    def told(epoch: int, loss: float) -> None:
+        if report is not None:
+            report(f"epochs, loss {loss:.3f}", epoch + 1, recipe.epochs)
+
+    losses = train_contrastive(network, view, sounds, recipe, told, out / "checkpoints" / "last.pt")
+    write_json(out / "losses.json", {"train": losses})
+    facts = {
+        "name": pairs_table.NAME,
+        "licence": "; ".join(dict.fromkeys(sources.values())) if sources else pairs_table.LICENCE,
+        "sounds": len(sounds),
+        "imitations": len({pair.imitation for pair in pairs}),
+        **({"sources": dict(sources)} if sources else {}),
+    }
+    statistics = {
+        "imitation": DbStatistics.of(imitation for sound in sounds for imitation in sound.imitations),
+        "recording": DbStatistics.of(sound.recording for sound in sounds),
+    }
+    size = min(recipe.batch_size, len(sounds))
+    metrics = {"run": {"epochs": recipe.epochs, "train_loss": losses[-1], "chance_loss": math.log(size)}}
+    export(out / "model", network.cpu().eval(), statistics, recipe, facts, metrics)
+    return metrics
 
 
 def find_leaks(

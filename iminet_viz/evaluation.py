@@ -368,4 +368,8 @@ def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
                 f"{values['balanced_accuracy']:.3f} [{balanced[0]:.3f}, {balanced[1]:.3f}], "
                 f"chance {values['chance']:.3f}, n {values['n']}"
             )
+        elif "chance_loss" in values:
+            lines.append(
+                f"{part}: {values['epochs']} epochs, loss {values['train_loss']:.3f}, chance {values['chance_loss']:.3f}"
+            )
     return lines

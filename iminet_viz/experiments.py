@@ -17,14 +17,12 @@ import hashlib
 import json
 import multiprocessing
 import os
-import platform
 import shutil
 import signal
 import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +30,10 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from iminet_viz import __version__
 from iminet_viz.audio import atomic_path, load_audio
 from iminet_viz.autoencoder import train_autoencoder
 from iminet_viz.baselines import BASELINES
-from iminet_viz.checkpoint import DbStatistics, read_json, save_model, write_json
+from iminet_viz.checkpoint import DbStatistics, read_json, write_json
 from iminet_viz.contrastive import ContrastiveRecipe, TrainingSound, search_scores, train_contrastive
 from iminet_viz.datasets import Pair, demo, find_dataset, vocalsketch
 from iminet_viz.errors import DatasetError, IminetVizError, TrainingError
@@ -50,9 +47,11 @@ from iminet_viz.training import (
     LabelledPairs,
     PairTask,
     Recipe,
+    export,
     fit,
     initialise,
     start_from_towers,
+    versions,
 )
 
 IMITATIONS = 10  # of each sound
@@ -241,11 +240,9 @@ def _train(experiment: Experiment, job: Job, report: Callable[[float], None]) ->
     within, _ = evaluate_within(grids["test"], targets, categories)
     if losses:
         write_json(folder / "losses.json", losses)
-    statistics = {}
-    for role in network.FRONTENDS:
-        heard = [db for db in of(role, [getattr(pair, role) for pair in split.train]) if db.std() > 0]
-        mean, deviation = ([float(getattr(db, name)()) for db in heard] for name in ("mean", "std"))
-        statistics[role] = DbStatistics(float(np.mean(mean)), float(np.mean(deviation)))
+    statistics = {
+        role: DbStatistics.of(of(role, [getattr(pair, role) for pair in split.train])) for role in network.FRONTENDS
+    }
     data = {
         "name": experiment.dataset,
         "licence": find_dataset(experiment.dataset).LICENCE,
@@ -253,16 +250,9 @@ def _train(experiment: Experiment, job: Job, report: Callable[[float], None]) ->
         "validation_pairs": len(split.validation),
         "test_pairs": len(split.test),
     }
-    config = {"recipe": dataclasses.asdict(recipe), "data": data, "versions": versions()}
     metrics = {"run": figures, "test within category": dataclasses.asdict(within)}
-    save_model(folder / "model", network, statistics, config | ({"parents": parents} if parents else {}), metrics)
+    export(folder / "model", network, statistics, recipe, data, metrics, parents)
     return grids
-
-
-def versions() -> dict[str, str]:
-    """Of Python and all that numbers depend on."""
-    names = ("torch", "lightning", "librosa", "numpy", "scipy")
-    return {"iminet-viz": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 # --- many jobs ------------------------------------------------------------------------------------------------------

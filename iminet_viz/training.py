@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import numpy as np
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from iminet_viz import __version__
 from iminet_viz.audio import fit_length, load_audio, split_windows
 from iminet_viz.cards import write_card
 from iminet_viz.checkpoint import DbStatistics, TrainedModel, load_model, read_json, save_model, write_json
@@ -42,6 +43,9 @@ from iminet_viz.frontends import FrontEndConfig, make_frontend, standardize
 from iminet_viz.models import LanguageTower, Model, Siamese, SoundTower, TLIminet
 from iminet_viz.models.tl_iminet import ClassifierConfig, TLIminetConfig
 from iminet_viz.pairs import LabelledPair, PairSplit, label_pairs, split_chains, split_collections
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # What is trained here, on what. The other models are trained in contrastive.py and autoencoder.py.
 DATA_OF = {"language-tower": "speech-lid", "sound-tower": "esc10", "tl-iminet": "telephone-imitations"}
@@ -300,13 +304,8 @@ def spectrograms(paths: Sequence[Path], config: FrontEndConfig) -> dict[Path, Te
 def measure_db(paths: Sequence[Path], config: FrontEndConfig) -> DbStatistics:
     """Mean over clips of each clip's mean and deviation in dB below its maximum; silent clips are left out."""
     frontend = make_frontend(config)
-    means, deviations = [], []
-    for waveform in load_waveforms(sorted(set(paths)), config.sample_rate):
-        db = frontend.decibels(torch.from_numpy(frontend.fit(waveform))[None])
-        if db.std() > 0:
-            means.append(db.mean().item())
-            deviations.append(db.std().item())
-    return DbStatistics(float(np.mean(means)), float(np.mean(deviations)))
+    waveforms = load_waveforms(sorted(set(paths)), config.sample_rate)
+    return DbStatistics.of(frontend.decibels(torch.from_numpy(frontend.fit(x))[None])[0].numpy() for x in waveforms)
 
 
 class _Task(lightning.LightningModule):
@@ -557,7 +556,7 @@ def restore(network: nn.Module, checkpoint: Path) -> int:
     return int(state["epoch"]) + 1
 
 
-def claim_run(stored: Path, recipe: Recipe, resume: bool, run: Path) -> None:
+def claim_run(stored: Path, recipe: DataclassInstance, resume: bool, run: Path) -> None:
     """Write the recipe of a new run, or check that the run to resume has the same one.
 
     Raises:
@@ -579,6 +578,7 @@ def remove_run(out: Path) -> None:
     if (out / "recipe.json").is_file():
         for name in parts:
             shutil.rmtree(out / name, ignore_errors=True)
+        (out / "losses.json").unlink(missing_ok=True)
         (out / "recipe.json").unlink()
 
 
@@ -766,22 +766,23 @@ def split_of(recipe: Recipe, data: Path) -> PairSplit:
     return split_chains(pairs, recipe.held_out, recipe.validation_share, seed=0)
 
 
+def versions() -> dict[str, str]:
+    """Of Python and all that numbers depend on."""
+    names = ("torch", "lightning", "librosa", "numpy", "scipy")
+    return {"iminet-viz": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}
+
+
 def export(
     folder: Path,
     network: Model,
     statistics: dict[str, DbStatistics],
-    recipe: Recipe,
+    recipe: DataclassInstance,
     data: dict[str, Any],
     metrics: dict[str, Any],
     parents: dict[str, Any] | None = None,
 ) -> None:
-    """Write a trained network as a model folder, with all that is needed to train it again."""
-    versions = {name: version(name) for name in ("torch", "lightning", "librosa", "numpy")}
-    config = {
-        "recipe": dataclasses.asdict(recipe),
-        "data": data,
-        "versions": {"python": platform.python_version(), **versions},
-    }
+    """Write a trained network as a model folder with its card, and with all that is needed to train it again."""
+    config = {"recipe": dataclasses.asdict(recipe), "data": data, "versions": versions()}
     if parents:
         config["parents"] = parents
     save_model(folder, network, statistics, config, metrics)

@@ -2,11 +2,15 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from iminet_viz import contrastive
+from iminet_viz.audio import save_audio
+from iminet_viz.checkpoint import load_model
 from iminet_viz.contrastive import (
     AlignedView,
     Alterations,
@@ -15,10 +19,13 @@ from iminet_viz.contrastive import (
     TrainingSound,
     alter,
     find_leaks,
+    read_sounds,
     search_scores,
     softmax_loss,
+    train_aligned,
     train_contrastive,
 )
+from iminet_viz.datasets import pairs_table
 from iminet_viz.errors import TrainingError
 from iminet_viz.models import Iminet, RecurrentIminet
 from iminet_viz.models.aligned import AlignedNet
@@ -198,3 +205,60 @@ def test_within_categories_of_one_sound_there_is_nothing_to_tell_apart(sounds):
     np.testing.assert_allclose(train_contrastive(build(), AlignedView(), alone, recipe), 0, atol=1e-6)
     together = train_contrastive(build(), AlignedView(), sounds, recipe)  # all of one category: nothing is masked
     assert together == train_contrastive(build(), AlignedView(), sounds, RECIPE)
+
+
+# --- from a table to a model -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    """Six sounds of two imitations each; the first two sounds answer an imitation both."""
+    root = tmp_path_factory.mktemp("pairs")
+    rows = ["imitation,recording"]
+    for index in range(6):
+        save_audio(root / f"{index}.wav", tones(index), 16_000)
+        for seed in (1, 2):
+            save_audio(root / f"{index}-{seed}.wav", tones(index, seed), 16_000)
+            rows.append(f"{index}-{seed}.wav,{index}.wav")
+    rows.append("0-1.wav,1.wav")
+    (root / "pairs.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def test_sounds_of_one_chain_are_no_negatives_of_each_other(table):
+    sounds = read_sounds(pairs_table.load(table), AlignedView())
+    assert [len(sound.imitations) for sound in sounds] == [2, 3, 2, 2, 2, 2]
+    masked = contrastive._masked(sounds, within_category=False)
+    assert masked.sum() == 2 and masked[0, 1] and masked[1, 0]
+    apart = [dataclasses.replace(sound, chain="", category=str(n % 2)) for n, sound in enumerate(sounds)]
+    assert not contrastive._masked(apart, within_category=False).any()
+    assert contrastive._masked(apart, within_category=True).sum() == 18
+
+
+def test_a_table_becomes_a_model_that_is_found_again_after_an_interruption(table, tmp_path):
+    whole = train_aligned(RECIPE, table, tmp_path / "whole", {"our garden": "CC0"})
+
+    def stop(what, done, of):
+        if what.startswith("epochs") and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_aligned(RECIPE, table, tmp_path / "cut", report=stop)
+    with pytest.raises(TrainingError, match="holds a run already"):
+        train_aligned(RECIPE, table, tmp_path / "cut")
+    assert train_aligned(RECIPE, table, tmp_path / "cut", resume=True) == whole
+    models = [load_model(tmp_path / name / "model") for name in ("whole", "cut")]
+    assert models[0].fingerprint == models[1].fingerprint
+    assert models[0].config["data"]["imitations"] == 12 and models[0].db_statistics["recording"].std_db > 0
+    text = (tmp_path / "whole" / "model" / "README.md").read_text()
+    assert "* our garden: CC0" in text and f"loss {whole['run']['train_loss']:.3f}" in text
+    again = contrastive.recipe_from_dict(models[0].config["recipe"])
+    assert again == RECIPE
+
+
+def test_a_recipe_is_read_with_its_alterations_beside_or_in_it():
+    flat = contrastive.recipe_from_dict({"epochs": 2, "tempo": [0.5, 2.0]})
+    assert flat == ContrastiveRecipe(epochs=2, alterations=Alterations(tempo=(0.5, 2.0)))
+    assert contrastive.recipe_from_dict(dataclasses.asdict(flat)) == flat
+    with pytest.raises(TrainingError, match=r"unknown keys in the recipe: colour; legal are altered, batch_size"):
+        contrastive.recipe_from_dict({"colour": 1})
