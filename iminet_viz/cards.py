@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from iminet_viz.audio import atomic_path
-from iminet_viz.checkpoint import read_json
+from iminet_viz.checkpoint import FUSION, find_model, fusion_parts, load_model, read_json
 from iminet_viz.datasets import DATASETS, demo
 from iminet_viz.evaluation import describe_metrics
 
+# What each kind of model is for, in a few words.
+ROLES = {
+    "language-tower": "starts the imitation tower of TL-IMINET",
+    "sound-tower": "starts the recording tower of TL-IMINET",
+    "tl-iminet": "the paper's TL-IMINET",
+    "iminet": "the paper's IMINET",
+    "imisound": "the paper's baseline",
+    "recurrent": "TL-IMINET with a recurrent layer",
+    "aligned": "searches by alignment",
+    FUSION: "searches",
+}
 PURPOSE = {
     "language-tower": "Spoken language classifier (7 languages). Its convolutional layers start TL-IMINET's imitation "
     "tower (Zhang, Pardo, Duan 2018, section V-A).",
@@ -25,6 +38,7 @@ PURPOSE = {
     "(2018).",
     "aligned": "One small network for imitations and recordings, whose frames are compared in order by dynamic time "
     "warping.",
+    FUSION: "Finds what a voice means: the sum of the scores of its parts, standardised for each query.",
 }
 ON_THE_DEMO = (
     "Trained on synthesised sounds and synthesised imitations of them: the figure on its own test half says that the "
@@ -40,6 +54,31 @@ LIMITS = {
 }
 
 
+def describe_model(name: str) -> dict[str, Any]:
+    """What ``iminet-viz models`` says of a model, as JSON values.
+
+    Raises:
+        CheckpointError: it, or a part of it, does not load.
+    """
+    folder = find_model(name)
+    config, parts = read_json(folder / "config.json"), fusion_parts(folder)
+    # a part without a folder is an untrained baseline
+    models = [load_model(folder / part) for part in parts or {"": 1.0} if (folder / part).is_dir()]
+    digest = hashlib.sha256(json.dumps([parts, [model.fingerprint for model in models]]).encode())
+    return {
+        "name": name,
+        "kind": config["kind"],
+        "role": ROLES[config["kind"]],
+        "parts": parts,
+        "data": config["data"]["name"],
+        "licence": config["data"]["licence"],
+        "parameters": sum(p.numel() for model in models for p in model.network.parameters()),
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*.safetensors")),
+        "fingerprint": digest.hexdigest()[:16] if parts else models[0].fingerprint,
+        "metrics": read_json(folder / "metrics.json"),
+    }
+
+
 def write_card(folder: Path) -> None:
     """Write ``README.md`` of a model folder from its ``config.json`` and ``metrics.json``."""
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
@@ -51,7 +90,6 @@ def write_card(folder: Path) -> None:
 def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
     """Text of the card, in Markdown."""
     kind, data = config["kind"], config["data"]
-    dataset = DATASETS[data["name"]]
     lines = [f"# {name}", "", PURPOSE[kind], "", "## Results", ""]
     lines += [f"* {line}" for line in describe_metrics(metrics)]
     lines += ["", "Intervals are 95 % bootstrap intervals over clips or queries.", ""]
@@ -62,7 +100,10 @@ def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
             "permutations that reach the real MRR.",
             "",
         ]
-    lines += ["## Data", "", f"* {data['name']}: {dataset.CITATION}", f"* licence: {data['licence']}"]
+    if kind == FUSION:
+        parts = ", ".join(f"{part} (weight {weight:g})" for part, weight in config["parts"].items())
+        lines += ["## Parts", "", f"{parts}. Those with a folder here have a card there; the others are untrained.", ""]
+    lines += ["## Data", "", f"* {data['name']}: {DATASETS[data['name']].CITATION}", f"* licence: {data['licence']}"]
     lines += [
         f"* {key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}"
         for key, value in data.items()
@@ -73,7 +114,9 @@ def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
         lines.append(f"* epochs: {metrics['run']['epochs']} trained, the weights of epoch {best} kept")
     for role, parent in config.get("parents", {}).items():
         lines.append(f"* {role} tower starts from {parent['name']} ({parent['fingerprint']}), whose data count too")
-    lines += ["", "## Recipe", "", f"{_recipe(kind, config)}; everything else in `config.json`.", ""]
+    if kind != FUSION:
+        lines += ["", "## Recipe", "", f"{_recipe(kind, config)}; everything else in `config.json`."]
+    lines.append("")
     limits = [LIMITS[kind]] if kind in LIMITS else []
     if data["name"] == demo.NAME:
         limits.append(ON_THE_DEMO)
@@ -105,14 +148,17 @@ def _commands(name: str, kind: str, config: dict[str, Any]) -> list[str]:
             f"iminet-viz evaluate {name} --data DATA/speech-lid      # validation",
             f"{again} --data DATA/{data} --test DATA/voxforge-real --out RUN",
         ]
+    people = f"iminet-viz evaluate {name} --pairs DATA/telephone-imitations --dataset telephone-imitations"
+    if kind == FUSION:
+        return [people]
     if kind == "aligned" and data != demo.NAME:
         return [
-            f"iminet-viz evaluate {name} --pairs DATA/telephone-imitations --dataset telephone-imitations",
+            people,
             f"{again} --data PAIRS --out RUN   # PAIRS: benchmarks/README.md",
         ]
     if data == demo.NAME:
         return [
-            f"iminet-viz evaluate {name} --pairs DATA/telephone-imitations --dataset telephone-imitations",
+            people,
             "iminet-viz corpus make CORPUS",
             f"iminet-viz experiment table1 --data CORPUS --systems {name} --out OUT   # OUT/runs/{name}-0/model",
         ]

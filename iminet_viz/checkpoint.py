@@ -2,6 +2,9 @@
 
 A folder holds ``weights.safetensors``, ``config.json``, ``metrics.json`` and ``README.md``, the model card.
 Nothing is ever unpickled. Loading is strict: what does not fit exactly is refused with the folder and the key.
+
+A folder may also hold a *fusion*: networks in folders of their own and untrained baselines, each with a weight. It has
+no weights of its own, and searches (:mod:`iminet_viz.scoring`).
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ from iminet_viz.frontends import (
 from iminet_viz.models import MODELS, Model
 
 FORMAT = 1
+FUSION = "fusion"  # the kind of a folder that names parts
+DEFAULT_SEARCH = "voice-search"  # what searches where nothing else is asked for; "default" names it too
 SHIPPED = Path(__file__).resolve().parent.parent / "trained_models"
 
 
@@ -169,6 +174,12 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> TrainedMode
 
     folder = find_model(name)
     config = read_json(folder / "config.json")
+    if (parts := fusion_parts(folder)) is not None:
+        networks = [f"{_name_of(folder)}/{part}" for part in parts if (folder / part).is_dir()]
+        raise CheckpointError(
+            f"{_name_of(folder)}: is a fusion of {' and '.join(parts)}, which searches but is no network to look into; "
+            f"its networks are {', '.join(networks) or 'none'}"
+        )
     expected = {"format", "kind", "architecture", "frontends", "db_statistics"}
     if missing := sorted(expected - set(config)):
         raise CheckpointError(f"{folder / 'config.json'}: lacks {', '.join(missing)}")
@@ -223,12 +234,32 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     Raises:
         CheckpointError: there is none; the message lists the shipped names.
     """
-    for folder in (Path(name), SHIPPED / name):
+    for folder in (Path(name), SHIPPED / (DEFAULT_SEARCH if name == "default" else name)):
         if (folder / "config.json").is_file():
             return folder
     raise CheckpointError(
         f"no model {str(name)!r}, expected a folder with config.json or one of: {', '.join(shipped_models())}"
     )
+
+
+def fusion_parts(folder: Path) -> dict[str, float] | None:
+    """Parts of a fusion with their weights: folders in its own, and baselines. None of a folder with one network.
+
+    Raises:
+        CheckpointError: the parts are no names with positive weights.
+    """
+    config = read_json(folder / "config.json")
+    if config.get("kind") != FUSION:
+        return None
+    parts = config.get("parts")
+    if not isinstance(parts, dict) or not parts or not all(map(_is_part, parts, parts.values())):
+        raise CheckpointError(f"{folder / 'config.json'}: parts {parts!r}, expected names with positive weights")
+    return dict(parts)
+
+
+def _is_part(name: str, weight: Any) -> bool:
+    number = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < math.inf
+    return number and Path(name).name == name and name not in ("", "..")  # nothing outside the folder
 
 
 def shipped_models() -> list[str]:

@@ -190,7 +190,7 @@ def evaluate(
 ) -> None:
     """Compute the figures of MODEL's card again (--data), or those of searching by your own pairs (--pairs).
 
-    MODEL is a shipped name or a folder. With --pairs it can be an untrained baseline too (mfcc, log-mel, cqt,
+    MODEL is a shipped name, a folder, or default. With --pairs it can be an untrained baseline too (mfcc, log-mel, cqt,
     dtw-mfcc, dtw), or a fusion, a+b or 0.7*a+0.3*b. Of several right answers for an imitation the best ranked counts.
     """
     if (data is None) == (table is None):
@@ -296,36 +296,26 @@ def experiment_table1(
 @main.command()
 @json_option
 def models(as_json: bool) -> None:
-    """List the shipped models with their data and results."""
-    from iminet_viz.checkpoint import load_model, shipped_models
+    """List the shipped models: what each is for, its data, size and results, and which one search takes."""
+    from iminet_viz.cards import describe_model
+    from iminet_viz.checkpoint import DEFAULT_SEARCH, shipped_models
     from iminet_viz.evaluation import describe_metrics
 
-    rows = []
-    for name in shipped_models():
-        model = load_model(name)
-        assert model.folder is not None
-        rows.append(
-            {
-                "name": name,
-                "kind": model.config["kind"],
-                "data": model.config["data"]["name"],
-                "licence": model.config["data"]["licence"],
-                "parameters": sum(p.numel() for p in model.network.parameters()),
-                "bytes": (model.folder / "weights.safetensors").stat().st_size,
-                "fingerprint": model.fingerprint,
-                "metrics": dict(model.metrics),
-            }
-        )
+    names = shipped_models()
+    rows = [describe_model(name) for name in names]
+    default = DEFAULT_SEARCH if DEFAULT_SEARCH in names else None
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json.dumps({"default": default, "models": rows}, indent=2))
         return
     for row in rows:
         click.echo(
-            f"{row['name']:<22} {row['parameters']:>9,} parameters  {row['bytes'] / 1e6:4.1f} MB"
-            f"  trained on {row['data']}"
+            f"{row['name']:<20} {row['parameters']:>9,} parameters  {row['bytes'] / 1e6:4.1f} MB  {row['role']}; "
+            f"trained on {row['data']}"
         )
         for line in describe_metrics(row["metrics"]):
             click.echo(f"    {line}")
+    if default:
+        click.echo(f"default for search: {default}")
 
 
 @main.command()

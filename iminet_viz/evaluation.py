@@ -369,7 +369,6 @@ def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
                 f"chance {values['chance']:.3f}, n {values['n']}"
             )
         elif "chance_loss" in values:
-            lines.append(
-                f"{part}: {values['epochs']} epochs, loss {values['train_loss']:.3f}, chance {values['chance_loss']:.3f}"
-            )
+            loss, chance = values["train_loss"], values["chance_loss"]
+            lines.append(f"{part}: {values['epochs']} epochs, loss {loss:.3f}, chance {chance:.3f}")
     return lines

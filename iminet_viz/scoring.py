@@ -17,7 +17,7 @@ import torch
 
 from iminet_viz.audio import fit_length
 from iminet_viz.baselines import BASELINES, HEARD_S
-from iminet_viz.checkpoint import TrainedModel, find_model, load_model, shipped_models
+from iminet_viz.checkpoint import TrainedModel, find_model, fusion_parts, load_model, shipped_models
 from iminet_viz.errors import CheckpointError
 from iminet_viz.frontends import MEL_FRAMES, condition_frames, mel_decibels, resample_frames, trim_frames
 from iminet_viz.models import AlignedNet, Iminet, Imisound, RecurrentIminet, Searcher, TLIminet
@@ -175,6 +175,10 @@ def load_scorer(name: str, device: str = "cpu") -> Scorer:
         CheckpointError: a part is unknown (the message lists the names), cannot search, or does not load; a weight is
             not a positive number.
     """
+    if (folder := _fusion_folder(name)) is not None:
+        stored = fusion_parts(folder) or {}
+        loaded = [_load_part(part if part in BASELINES else str(folder / part), device) for part in stored]
+        return Scorer(name, tuple(loaded), tuple(stored.values()))
     if _is_folder(name):  # whatever signs its path holds
         return Scorer(name, (_load_part(name, device),))
     weights, parts = [], []
@@ -185,6 +189,14 @@ def load_scorer(name: str, device: str = "cpu") -> Scorer:
         weights.append(_weight(weight, name))
         parts.append(_load_part(part.strip(), device))
     return Scorer(name, tuple(parts), tuple(weights))
+
+
+def _fusion_folder(name: str) -> Path | None:
+    try:
+        folder = find_model(name)
+    except CheckpointError:
+        return None
+    return None if fusion_parts(folder) is None else folder
 
 
 def _is_folder(name: str) -> bool:

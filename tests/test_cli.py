@@ -266,8 +266,11 @@ def test_any_seed_works_or_is_refused(call, models, tmp_path, verb, seed):
 def test_models_are_listed(call, shipped):
     status, out, _ = call("models", "--json")
     assert status == 0
-    rows = {row["name"]: row for row in json.loads(out)}
+    listed = json.loads(out)
+    assert listed["default"] is None  # none of these is
+    rows = {row["name"]: row for row in listed["models"]}
     assert list(rows) == ["pair", "tower"]
+    assert rows["tower"]["role"] == "starts the recording tower of TL-IMINET"
     assert rows["pair"]["parameters"] == 799_417
     assert rows["pair"]["kind"] == "tl-iminet"
     assert rows["pair"]["bytes"] == (shipped / "pair" / "weights.safetensors").stat().st_size
@@ -280,7 +283,7 @@ def test_models_are_listed(call, shipped):
 def test_no_models_are_an_empty_list(call, monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
     status, out, _ = call("models", "--json")
-    assert (status, json.loads(out)) == (0, [])
+    assert (status, json.loads(out)) == (0, {"default": None, "models": []})
 
 
 def test_a_reference_is_stored_once(call, models, recordings, tmp_path):

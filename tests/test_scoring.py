@@ -1,5 +1,7 @@
 """One interface for models, baselines and fusions: names, halves, standardised sums."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +141,42 @@ def test_a_weight_that_is_no_positive_number_is_refused(weight):
 def test_a_classifier_cannot_search(models):
     with pytest.raises(CheckpointError, match="sound-tower does not compare two sounds"):
         load_scorer(str(models / "tower"))
+
+
+# --- a fusion as a folder -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fused(models, tmp_path, monkeypatch):
+    """A fusion of an untrained net and a baseline, shipped as the default."""
+    folder = tmp_path / checkpoint.DEFAULT_SEARCH
+    shutil.copytree(models / "pair", folder / "net")
+    config = {"kind": "fusion", "parts": {"net": 1.0, "mfcc": 0.5}, "data": {"name": "demo", "licence": "MIT"}}
+    checkpoint.write_json(folder / "config.json", config)
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    return folder
+
+
+def test_a_fusion_is_a_folder_that_names_its_parts(fused, models, waveforms):
+    expected = grid(f"{models / 'pair'}+0.5*mfcc", waveforms)
+    for name in (fused, fused.name, "default"):
+        np.testing.assert_array_equal(grid(name, waveforms), expected)
+    assert checkpoint.load_model(f"{fused.name}/net").name == f"{fused.name}/net"
+    with pytest.raises(CheckpointError, match=f"a fusion of net and mfcc.*its networks are {fused.name}/net"):
+        checkpoint.load_model("default")
+
+
+@pytest.mark.parametrize(
+    "parts", [None, {}, [], {"net": 0}, {"net": True}, {"net": float("inf")}, {"../net": 1}, {"": 1}, {"..": 1}]
+)
+def test_parts_that_are_no_names_with_weights_are_refused(fused, parts):
+    text = json.dumps({"kind": "fusion", "parts": parts})
+    (fused / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match="expected names with positive weights"):
+        load_scorer("default")
+
+
+def test_a_part_that_is_not_there_is_refused(fused):
+    checkpoint.write_json(fused / "config.json", {"kind": "fusion", "parts": {"nothing": 1}})
+    with pytest.raises(CheckpointError, match=r"no model '.*nothing'"):
+        load_scorer("default")
