@@ -28,7 +28,8 @@ from transfer import DRUMS, collection, evaluate_classes
 
 from iminet_viz.audio import atomic_path, read_native
 from iminet_viz.baselines import BASELINES
-from iminet_viz.checkpoint import shipped_models
+from iminet_viz.cards import write_card
+from iminet_viz.checkpoint import find_model, read_json, shipped_models, write_json
 from iminet_viz.datasets import telephone
 from iminet_viz.errors import IminetVizError
 from iminet_viz.evaluation import RetrievalResult, evaluate_retrieval
@@ -106,15 +107,16 @@ def describe(result: RetrievalResult) -> str:
 @click.option("--systems", help="Models, folders, baselines or fusions, comma-separated  [default: all that search]")
 @click.option("--against", default="dtw", help="What each is compared with over the same queries.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every figure here.")
-def main(data: Path, systems: str | None, against: str, json_path: Path | None) -> None:
+@click.option("--write", is_flag=True, help="Write the figures into the metrics and the card of each shipped model.")
+def main(data: Path, systems: str | None, against: str, json_path: Path | None, write: bool) -> None:
     """Measure systems on recordings of people (see the top of the file); prints a table in Markdown."""
     try:
-        run(data, searchers() if systems is None else systems.split(","), against, json_path)
+        run(data, searchers() if systems is None else systems.split(","), against, json_path, write)
     except IminetVizError as error:
         raise click.ClickException(str(error)) from None
 
 
-def run(data: Path, names: list[str], against: str, json_path: Path | None) -> None:
+def run(data: Path, names: list[str], against: str, json_path: Path | None, write: bool) -> None:
     names = list(dict.fromkeys([*names, against]))
     scorers = [load_scorer(name) for name in names]
     folder = data / telephone.NAME
@@ -140,6 +142,12 @@ def run(data: Path, names: list[str], against: str, json_path: Path | None) -> N
     click.echo(f"| chance | {' | '.join(f'{chance[column].chance:.3f}' for column in columns)} | | |")
     counts = [f"{chance[column].n} among {chance[column].candidates}" for column in columns]
     click.echo(f"| n | {' | '.join(counts)} | | {paired[names[0]].clusters} recordings resampled |")
+    if write:
+        for name in set(names) & set(shipped_models()):
+            folder = find_model(name)
+            own = {f"people, {test}": dataclasses.asdict(result) for test, result in figures[name].items()}
+            write_json(folder / "metrics.json", read_json(folder / "metrics.json") | own)
+            write_card(folder)
     if json_path is not None:
         content = {
             "command": sys.argv,

@@ -100,6 +100,13 @@ def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
             "permutations that reach the real MRR.",
             "",
         ]
+    if any(part.startswith("people") for part in metrics):
+        lines += [
+            "People: recordings of people that no training saw (`benchmarks/people.py`). Telephone: which recording "
+            "was imitated? Recipes were chosen on half of its chains, the others are held out. Beatbox and nonverbal: "
+            "how high is the first drum, or sneeze or cry, of the right class? With so few classes chance is high.",
+            "",
+        ]
     if kind == FUSION:
         parts = ", ".join(f"{part} (weight {weight:g})" for part, weight in config["parts"].items())
         lines += ["## Parts", "", f"{parts}. Those with a folder here have a card there; the others are untrained.", ""]
