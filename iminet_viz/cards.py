@@ -167,6 +167,7 @@ def _commands(name: str, kind: str, config: dict[str, Any]) -> list[str]:
         return [
             people,
             "iminet-viz corpus make CORPUS",
+            f"iminet-viz evaluate {name} --data CORPUS",
             f"iminet-viz experiment table1 --data CORPUS --systems {name} --out OUT   # OUT/runs/{name}-0/model",
         ]
     return [f"iminet-viz evaluate {name} --data DATA/{data}", f"{again} --data DATA/{data} --out RUN"]

@@ -7,6 +7,7 @@ clips. What a network is fed with, how it is scored in training and in search, i
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,7 @@ from iminet_viz.frontends import (
     trim_silence,
 )
 from iminet_viz.models import AlignedNet, Searcher, Siamese, TLIminet
-from iminet_viz.models.aligned import QUERY_TRIMS_DB
+from iminet_viz.models.aligned import TRIMS_DB
 from iminet_viz.training import claim_run, export, initialise
 
 ROLES = ("imitation", "recording")
@@ -154,15 +155,10 @@ class View(Protocol):
 
 
 class AlignedView:
-    """The aligned net's: trimmed clips of any length, stretched to a fixed number of frames.
+    """The aligned net's: trimmed clips of any length, stretched to a fixed number of frames."""
 
-    Each query is cut at several levels, and the cut that fits a candidate best counts.
-    """
-
-    def __init__(
-        self, config: MelFramesConfig = MEL_FRAMES, query_trims_db: tuple[float, ...] = QUERY_TRIMS_DB
-    ) -> None:
-        self.config, self.query_trims_db = config, query_trims_db
+    def __init__(self, config: MelFramesConfig = MEL_FRAMES) -> None:
+        self.config = config
 
     def sample_rate(self, role: str) -> int:
         """16 kHz on both sides."""
@@ -206,15 +202,16 @@ class AlignedView:
     def search(
         self, network: nn.Module, imitations: Sequence[np.ndarray], recordings: Sequence[np.ndarray]
     ) -> np.ndarray:
-        """Dynamic time warping of frames, for each way to cut the queries; the best counts."""
+        """Dynamic time warping of frames, for each way to cut either clip; the best counts."""
         assert isinstance(network, AlignedNet)
-        sounds = self.batch(recordings, "recording")
-        frames = network.embed(sounds.inputs)
-        scores = []
-        for trim_db in self.query_trims_db:
-            cut = AlignedView(dataclasses.replace(self.config, trim_db=trim_db)).batch(imitations, "imitation")
-            scores.append(network.align(network.embed(cut.inputs), frames, cut.duration_s, sounds.duration_s))
-        return np.max(scores, axis=0)
+        sides = []
+        for role, clips in zip(ROLES, (imitations, recordings), strict=True):
+            cuts = [
+                AlignedView(dataclasses.replace(self.config, trim_db=db)).batch(clips, role) for db in TRIMS_DB[role]
+            ]
+            sides.append([(network.embed(cut.inputs), cut.duration_s) for cut in cuts])
+        pairs = itertools.product(*sides)
+        return np.max([network.align(query, own, query_s, own_s) for (query, query_s), (own, own_s) in pairs], axis=0)
 
 
 class TowerView:

@@ -21,7 +21,7 @@ from iminet_viz.checkpoint import TrainedModel, find_model, fusion_parts, load_m
 from iminet_viz.errors import CheckpointError
 from iminet_viz.frontends import MEL_FRAMES, condition_frames, mel_decibels, resample_frames, trim_frames
 from iminet_viz.models import AlignedNet, Iminet, Imisound, RecurrentIminet, Searcher, TLIminet
-from iminet_viz.models.aligned import QUERY_TRIMS_DB
+from iminet_viz.models.aligned import TRIMS_DB
 
 GRID_VALUES = 1 << 24  # hidden values that are in memory at a time
 
@@ -130,7 +130,7 @@ class VectorPart:
 
 
 class AlignedPart:
-    """The aligned net: a recording is one index vector, a query one for each of its cuts, of which the best counts."""
+    """The aligned net: a clip is one index vector for each of its cuts; the best pair of cuts counts."""
 
     def __init__(self, model: TrainedModel) -> None:
         assert isinstance(model.network, AlignedNet)
@@ -142,20 +142,20 @@ class AlignedPart:
 
     @torch.no_grad()
     def keep(self, waveform: np.ndarray, role: str) -> np.ndarray:
-        """Index vectors of the clip's cuts, of which a recording has one: ``(cuts, values)``."""
+        """Index vectors of the clip's cuts: ``(cuts, values)``."""
         db = mel_decibels(waveform[: round(HEARD_S * MEL_FRAMES.sample_rate)])
-        cuts_db = QUERY_TRIMS_DB if role == "imitation" else (MEL_FRAMES.trim_db,)
-        frames = [condition_frames(trim_frames(db, trim_db), MEL_FRAMES) for trim_db in cuts_db]
+        frames = [condition_frames(trim_frames(db, trim_db), MEL_FRAMES) for trim_db in TRIMS_DB[role]]
         inputs = np.stack([resample_frames(cut.values, MEL_FRAMES.n_frames) for cut in frames])[:, None]
         durations = torch.tensor([cut.duration_s for cut in frames])
         return self.network.query_half(torch.from_numpy(inputs).to(self.model.device), durations).cpu().numpy()
 
     @torch.no_grad()
     def scores(self, queries: Sequence[np.ndarray], candidates: Sequence[np.ndarray]) -> np.ndarray:
-        """Dynamic time warping of each cut with each recording, the best cut of each query."""
+        """Dynamic time warping of each cut of a query with each of a recording; the best pair counts."""
         query, candidate = (torch.from_numpy(np.concatenate(side)) for side in (queries, candidates))
         scores = self.network.score_halves(query, candidate).numpy()
-        return scores.reshape(len(queries), len(QUERY_TRIMS_DB), len(candidates)).max(axis=1)
+        cuts = [len(TRIMS_DB[role]) for role in ("imitation", "recording")]
+        return scores.reshape(len(queries), cuts[0], len(candidates), cuts[1]).max(axis=(1, 3))
 
 
 # Class of the network -> what makes it searchable
@@ -223,8 +223,16 @@ def _load_part(name: str, device: str) -> Part:
             f"no model {name!r}, expected a folder with config.json; one of: {', '.join(shipped_models())}; "
             f"a baseline: {', '.join(BASELINES)}; or a fusion, a+b or 0.7*a+0.3*b"
         ) from None
-    model = load_model(name, device)
+    return part_of(load_model(name, device))
+
+
+def part_of(model: TrainedModel) -> Part:
+    """Make a model searchable.
+
+    Raises:
+        CheckpointError: it does not compare two sounds.
+    """
     make = NETWORKS.get(type(model.network))
     if make is None:
-        raise CheckpointError(f"{name}: a {model.network.KIND} does not compare two sounds, so it cannot search")
+        raise CheckpointError(f"{model.name}: a {model.network.KIND} does not compare two sounds, so it cannot search")
     return make(model)

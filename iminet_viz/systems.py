@@ -90,7 +90,11 @@ PRODUCTS: dict[str, tuple[str, ...]] = {
     **{f"{name}+imisound": (name, "imisound") for name in TL_IMINETS},
 }
 # Sums of standardised scores, the weight chosen on the validation pairs; these are not in the paper.
-WEIGHTED = {"aligned+dtw": ("aligned", "dtw")}
+WEIGHTED = {
+    "aligned+dtw": ("aligned", "dtw"),
+    "tl-iminet-conv123+dtw": ("tl-iminet-conv123", "dtw"),
+    "tl-iminet-softmax+aligned": ("tl-iminet-softmax", "aligned"),
+}
 WEIGHTS = tuple(number / 10 for number in range(11))  # of the first; 1 less that of the second
 
 PAPER = {  # Table I: AI, CS, ED, SS

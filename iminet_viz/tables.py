@@ -217,7 +217,6 @@ def _report_lines(
             "training has heard: that favours what was trained.",
             "",
         ]
-    lines += ["on the validation pairs, whose sounds training has heard: that favours what was trained.", ""]
     lines += [
         "## Comparisons",
         "",

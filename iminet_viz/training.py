@@ -31,7 +31,7 @@ from iminet_viz import __version__
 from iminet_viz.audio import fit_length, load_audio, split_windows
 from iminet_viz.cards import write_card
 from iminet_viz.checkpoint import DbStatistics, TrainedModel, load_model, read_json, save_model, write_json
-from iminet_viz.datasets import DATASETS, Clip, Pair
+from iminet_viz.datasets import DATASETS, Clip, Pair, demo, pairs_table, vocalsketch
 from iminet_viz.errors import TrainingError
 from iminet_viz.evaluation import (
     ClassificationResult,
@@ -42,7 +42,9 @@ from iminet_viz.evaluation import (
 from iminet_viz.frontends import FrontEndConfig, make_frontend, standardize
 from iminet_viz.models import LanguageTower, Model, Siamese, SoundTower, TLIminet
 from iminet_viz.models.tl_iminet import ClassifierConfig, TLIminetConfig
-from iminet_viz.pairs import LabelledPair, PairSplit, label_pairs, split_chains, split_collections
+from iminet_viz.pairs import LabelledPair, PairSplit, label_pairs, split_chains, split_collections, split_sounds
+from iminet_viz.scoring import Scorer, part_of
+from iminet_viz.trials import evaluate_trial, run_trial
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -831,11 +833,20 @@ def evaluate_model(model: TrainedModel, data: Path) -> dict[str, Any]:
     """Compute a model's figures again from its weights and its recipe's split.
 
     Raises:
-        TrainingError: the model's config names no recipe.
+        TrainingError: the model's config names no recipe, or its recipe tests nothing.
         DatasetError: the data are not what the recipe expects.
     """
     if "recipe" not in model.config:
         raise TrainingError(f"{model.name}: its config.json names no recipe, so its test part is not known")
+    name = model.config["data"]["name"]
+    if name in (demo.NAME, vocalsketch.NAME):
+        test = split_sounds(DATASETS[name].load(data), seed=0).test
+        trial, (scores,) = run_trial(test, data, [Scorer(model.name, (part_of(model),))])
+        within = evaluate_trial(trial, scores).within
+        assert within is not None
+        return {"test within category": dataclasses.asdict(within)}
+    if name == pairs_table.NAME:
+        raise TrainingError(f"{model.name}: was trained on all of its data; evaluate it by --pairs of other recordings")
     recipe = Recipe.from_dict(model.config["recipe"])
     network = model.network
     if isinstance(network, TLIminet):

@@ -13,6 +13,7 @@ import torch
 from iminet_viz import checkpoint, experiments, tables
 from iminet_viz.audio import load_audio, save_audio
 from iminet_viz.autoencoder import AutoencoderRecipe, train_autoencoder
+from iminet_viz.checkpoint import load_model
 from iminet_viz.datasets import demo, vocalsketch
 from iminet_viz.errors import AudioError, DatasetError, IminetVizError, TrainingError
 from iminet_viz.evaluation import reciprocal_ranks
@@ -22,6 +23,7 @@ from iminet_viz.models.imisound import ImisoundConfig
 from iminet_viz.pairs import split_sounds
 from iminet_viz.plotting import plot_retrieval
 from iminet_viz.scoring import fuse, load_scorer
+from iminet_viz.training import evaluate_model
 
 SYSTEMS = ("imisound", "iminet-tied", "aligned", "dtw")
 RATE = 16_000
@@ -135,6 +137,14 @@ def test_the_table_is_that_of_the_stored_scores(out):
     assert "| iminet-tied+imisound | 0." in text and "| 0.504 | 0.355 | 0.171 | 0.452 |" in text
     assert "| iminet-tied | imisound | " in text and "| chance | 0.750 |" in text
     assert (out / "figure6.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["iminet-tied-1", "imisound-0", "aligned-1"])
+def test_a_model_of_the_experiment_gives_its_figures_again(corpus, out, name):
+    model = load_model(out / "runs" / name / "model")
+    stored, again = model.metrics["test within category"], evaluate_model(model, corpus)["test within category"]
+    assert again["mrr"] == pytest.approx(stored["mrr"], abs=1e-6) and again["n"] == stored["n"] == 32
+    assert f"evaluate {model.name} --data CORPUS" in (model.folder / "README.md").read_text()
 
 
 def test_fusions_by_the_papers_equations(out):
