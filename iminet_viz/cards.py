@@ -9,7 +9,7 @@ from typing import Any
 
 from iminet_viz.audio import atomic_path
 from iminet_viz.checkpoint import FUSION, find_model, fusion_parts, load_model, read_json
-from iminet_viz.datasets import DATASETS, demo
+from iminet_viz.datasets import DATASETS, demo, pairs_table, vocalsketch
 from iminet_viz.evaluation import describe_metrics
 
 # What each kind of model is for, in a few words.
@@ -158,15 +158,15 @@ def _commands(name: str, kind: str, config: dict[str, Any]) -> list[str]:
     people = f"iminet-viz evaluate {name} --pairs DATA/telephone-imitations --dataset telephone-imitations"
     if kind == FUSION:
         return [people]
-    if kind == "aligned" and data != demo.NAME:
+    if data == pairs_table.NAME:
         return [
             people,
             f"{again} --data PAIRS --out RUN   # PAIRS: benchmarks/README.md",
         ]
-    if data == demo.NAME:
+    if data in (demo.NAME, vocalsketch.NAME):
         return [
             people,
-            "iminet-viz corpus make CORPUS",
+            *(["iminet-viz corpus make CORPUS"] if data == demo.NAME else []),
             f"iminet-viz evaluate {name} --data CORPUS",
             f"iminet-viz experiment table1 --data CORPUS --systems {name} --out OUT   # OUT/runs/{name}-0/model",
         ]
