@@ -70,7 +70,7 @@ def describe_model(name: str) -> dict[str, Any]:
         "kind": config["kind"],
         "role": ROLES[config["kind"]],
         "parts": parts,
-        "data": config["data"]["name"],
+        "data": config["data"].get("about", config["data"]["name"]),
         "licence": config["data"]["licence"],
         "parameters": sum(p.numel() for model in models for p in model.network.parameters()),
         "bytes": sum(path.stat().st_size for path in folder.rglob("*.safetensors")),
@@ -83,7 +83,8 @@ def write_card(folder: Path) -> None:
     """Write ``README.md`` of a model folder from its ``config.json`` and ``metrics.json``."""
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
     with atomic_path(folder / "README.md") as path:
-        part = f"{folder.parent.name}/" if "test_fold" in config["data"] else ""
+        is_part = "test_fold" in config["data"] or (folder.parent / "config.json").is_file()
+        part = f"{folder.parent.name}/" if is_part else ""
         path.write_text(card(part + folder.name, config, metrics), encoding="utf-8")
 
 
@@ -110,11 +111,12 @@ def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
     if kind == FUSION:
         parts = ", ".join(f"{part} (weight {weight:g})" for part, weight in config["parts"].items())
         lines += ["## Parts", "", f"{parts}. Those with a folder here have a card there; the others are untrained.", ""]
-    lines += ["## Data", "", f"* {data['name']}: {DATASETS[data['name']].CITATION}", f"* licence: {data['licence']}"]
+    what = data.get("about") or f"{data['name']}: {DATASETS[data['name']].CITATION}"
+    lines += ["## Data", "", f"* {what}", f"* licence: {data['licence']}"]
     lines += [
         f"* {key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}"
         for key, value in data.items()
-        if key not in ("name", "licence", "sources")
+        if key not in ("name", "licence", "sources", *(("about", "sounds", "imitations") if "about" in data else ()))
     ]
     lines += [f"* {source}: {licence}" for source, licence in data.get("sources", {}).items()]
     if best := metrics.get("run", {}).get("best_epoch"):
@@ -161,7 +163,7 @@ def _commands(name: str, kind: str, config: dict[str, Any]) -> list[str]:
     if data == pairs_table.NAME:
         return [
             people,
-            f"{again} --data PAIRS --out RUN   # PAIRS: benchmarks/README.md",
+            f"{again} --data PAIRS --out RUN   # PAIRS: benchmarks/gather_sounds.py",
         ]
     if data in (demo.NAME, vocalsketch.NAME):
         return [

@@ -36,6 +36,7 @@ from iminet_viz.frontends import (
     trim_frames,
     trim_silence,
 )
+from iminet_viz.imitator.batch import SETTINGS
 from iminet_viz.models import AlignedNet, Searcher, Siamese, TLIminet
 from iminet_viz.models.aligned import TRIMS_DB
 from iminet_viz.training import claim_run, export, initialise
@@ -486,13 +487,15 @@ def train_aligned(
 
     losses = train_contrastive(network, view, sounds, recipe, told, out / "checkpoints" / "last.pt")
     write_json(out / "losses.json", {"train": losses})
-    facts = {
-        "name": pairs_table.NAME,
-        "licence": "; ".join(dict.fromkeys(sources.values())) if sources else pairs_table.LICENCE,
-        "sounds": len(sounds),
-        "imitations": len({pair.imitation for pair in pairs}),
-        **({"sources": dict(sources)} if sources else {}),
-    }
+    imitations = len({pair.imitation for pair in pairs})
+    table = data if data.is_dir() else data.parent
+    by = " made by iminet-viz imitate" if (table / SETTINGS).is_file() else ""
+    about = f"{imitations:,} imitations{by} of {len(sounds):,} sounds"
+    facts: dict[str, Any] = {"name": pairs_table.NAME, "licence": pairs_table.LICENCE}
+    if sources:
+        about += f" from {len(sources)} sources"
+        facts |= {"licence": "that of each source", "sources": dict(sources)}
+    facts |= {"about": about, "sounds": len(sounds), "imitations": imitations}
     statistics = {
         "imitation": DbStatistics.of(imitation for sound in sounds for imitation in sound.imitations),
         "recording": DbStatistics.of(sound.recording for sound in sounds),
