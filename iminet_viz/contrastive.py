@@ -40,6 +40,7 @@ from iminet_viz.imitator.batch import SETTINGS
 from iminet_viz.models import AlignedNet, Searcher, Siamese, TLIminet
 from iminet_viz.models.aligned import TRIMS_DB
 from iminet_viz.training import claim_run, export, initialise
+from iminet_viz.trials import require_searchable
 
 ROLES = ("imitation", "recording")
 
@@ -476,6 +477,7 @@ def train_aligned(
         TrainingError: as for :func:`train_contrastive`; the folder holds another run, or there is none to resume.
     """
     pairs = pairs_table.load(data)
+    require_searchable(pairs, data)
     claim_run(out / "recipe.json", recipe, resume, out)
     view = AlignedView()
     sounds = read_sounds(pairs, view, report)

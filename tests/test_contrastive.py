@@ -26,7 +26,7 @@ from iminet_viz.contrastive import (
     train_contrastive,
 )
 from iminet_viz.datasets import pairs_table
-from iminet_viz.errors import TrainingError
+from iminet_viz.errors import DatasetError, TrainingError
 from iminet_viz.models import Iminet, RecurrentIminet
 from iminet_viz.models.aligned import AlignedNet
 from iminet_viz.models.recurrent import RecurrentConfig
@@ -254,6 +254,14 @@ def test_a_table_becomes_a_model_that_is_found_again_after_an_interruption(table
     assert "* our garden: CC0" in text and f"loss {whole['run']['train_loss']:.3f}" in text
     again = contrastive.recipe_from_dict(models[0].config["recipe"])
     assert again == RECIPE
+
+
+def test_a_table_that_nothing_can_be_learned_from_is_refused_before_anything_is_written(table, tmp_path):
+    one = tmp_path / "one.csv"
+    one.write_text(f"imitation,recording\n{table / '0-1.wav'},{table / '0.wav'}\n")
+    with pytest.raises(DatasetError, match="names one recording only"):
+        train_aligned(RECIPE, one, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_recipe_is_read_with_its_alterations_beside_or_in_it():
