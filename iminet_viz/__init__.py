@@ -21,6 +21,8 @@ _EXPORTS = {
     "EngineConfig": "patterns.engine",
     "Pattern": "patterns.engine",
     "plot_pattern": "plotting",
+    "explain_match": "attribution",
+    "plot_explanation": "plotting",
     "sonify": "sonification:sonify_pattern",
     "IminetVizError": "errors",
 }

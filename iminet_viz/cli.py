@@ -611,6 +611,80 @@ def gallery_verify(folder: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
+@main.command()
+@click.argument("model")
+@click.argument("query", type=FOLDER)
+@click.argument("candidate", type=FOLDER)
+@click.option("--layer", help="Explain a neuron of this layer instead of the score.")
+@click.option("--neuron", type=click.IntRange(0), help="Of the layer.")
+@click.option("--steps", type=click.IntRange(1), default=64, show_default=True, help="Of the integral.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for explanation.json, explanation.png and sounds.")
+@seed_option
+@device_option
+@force_option
+@json_option
+def explain(
+    model: str,
+    query: Path,
+    candidate: Path,
+    layer: str | None,
+    neuron: int | None,
+    steps: int,
+    out: Path,
+    seed: int,
+    device: str,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Why does MODEL score the imitation QUERY and the recording CANDIDATE as it does?
+
+    Draws which cells of both spectrograms speak for and against it, and makes audible what speaks for it, beside the
+    clips. Says how much either side gave, and whether the drawing can be believed.
+    """
+    from iminet_viz import attribution
+    from iminet_viz.audio import atomic_path, save_audio
+    from iminet_viz.checkpoint import load_model, write_json
+    from iminet_viz.errors import GalleryError, PatternError
+    from iminet_viz.plotting import plot_explanation
+
+    if (layer is None) != (neuron is None):
+        raise click.UsageError("--layer and --neuron go together")
+    if (out / "explanation.json").exists() and not force:
+        raise GalleryError(f"{out}: holds an explanation already; --force replaces it")
+    loaded = load_model(model, _device(device))
+    settings = attribution.ExplainSettings(steps=steps, seed=seed)
+    clips = attribution.load_sides(loaded, query, candidate)
+    if layer is None or neuron is None:
+        explained = attribution.explain_pair(loaded, clips, settings)
+    else:
+        explained = attribution.explain_neuron(loaded, layer, neuron, clips, settings)
+    paths = dict(zip(ROLES, map(str, (query, candidate)), strict=True))
+    figures: dict[str, Any] = explained.as_dict() | {"files": {role: paths[role] for role in explained.inputs}}
+    for role, config in explained.frontends.items():
+        window = loaded.frontends[role].fit(clips[role])
+        save_audio(out / f"{role}.wav", window.clip(-1, 1), config.sample_rate)
+        (out / f"{role}-heard.wav").unlink(missing_ok=True)
+        try:
+            heard = attribution.hear_attribution(window, config, explained.attributions[role])
+        except PatternError:  # nothing of this side speaks for it
+            continue
+        save_audio(out / f"{role}-heard.wav", heard.clip(-1, 1), config.sample_rate)
+    with atomic_path(out / "explanation.png") as path:
+        plot_explanation(explained).savefig(path, dpi=120, format="png", metadata={"Software": None})
+    write_json(out / "explanation.json", figures)
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    click.echo(f"{explained.target} of {explained.model}: {explained.value:.3f}; of silence {explained.silence:.3f}")
+    for role, share in explained.shares.items():
+        click.echo(f"  the {role} adds {share:+.3f}")
+    for unit, added in explained.units[:5]:
+        click.echo(f"  fc1 unit {unit} adds {added:+.3f}")
+    for test, share in explained.faithfulness.better_than.items():
+        click.echo(f"  {test}: better than {share:.0%} of {settings.controls} maps moved elsewhere")
+    click.echo(f"  infidelity {explained.infidelity:.3f}, convergence delta {explained.convergence_delta:+.4f}: {out}")
+
+
 # --- data sets ------------------------------------------------------------------------------------------------------
 
 

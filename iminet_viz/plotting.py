@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
+    from iminet_viz.attribution import Explanation
+
 ROLE_TITLES = {"imitation": "imitation tower", "recording": "recording tower"}
 
 
@@ -77,6 +79,42 @@ def plot_spectrogram(values: np.ndarray, config: FrontEndConfig, title: str, lab
     axes.set_title(title, fontsize=9, parse_math=False)
     _label(axes, config)
     figure.colorbar(image, ax=axes, label=label, pad=0.02)
+    return figure
+
+
+def plot_explanation(explanation: Explanation) -> Figure:
+    """Draw what speaks for (red) and against (blue) a target over the spectrograms: attribution left, occlusion right.
+
+    One scale of colours serves all sides of a column, so that a side that does not matter stays grey.
+    """
+    roles = list(explanation.inputs)
+    figure = _figure(11, 0.5 + 2.6 * len(roles))
+    grid = np.asarray(figure.subplots(len(roles), 2, squeeze=False))
+    figure.suptitle(
+        f"{explanation.model}, {explanation.target}: {explanation.value:.2f} (silence {explanation.silence:.2f})",
+        fontsize=10,
+        parse_math=False,
+    )
+    columns = {"integrated gradients": explanation.attributions, "occlusion": explanation.occlusion}
+    for column, (name, maps) in enumerate(columns.items()):
+        largest = max(float(np.quantile(np.abs(values), 0.995)) for values in maps.values()) or 1.0
+        for row, role in enumerate(roles):
+            axes, config = grid[row, column], explanation.frontends[role]
+            draw_spectrogram(axes, explanation.inputs[role], config)
+            strength = np.clip(maps[role] / largest, -1, 1)
+            image = axes.imshow(
+                largest * strength,
+                origin="lower",
+                aspect="auto",
+                cmap="RdBu_r",
+                alpha=np.sqrt(np.abs(strength)),
+                extent=(0, config.duration_s, -0.5, config.shape[0] - 0.5),
+                vmin=-largest,
+                vmax=largest,
+            )
+            axes.set_title(f"{role}, {name}   (side's share {explanation.shares[role]:+.2f})", fontsize=9)
+            _label(axes, config)
+            figure.colorbar(image, ax=axes, label="adds to the target, per cell", pad=0.02)
     return figure
 
 

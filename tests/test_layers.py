@@ -18,7 +18,7 @@ LAYERS = [
     ["baselines", "cards"],
     ["scoring"],
     ["trials"],
-    ["training", "autoencoder", "patterns"],
+    ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],
     ["systems"],

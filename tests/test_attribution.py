@@ -1,0 +1,194 @@
+"""Explanations: known answers on networks whose attribution can be worked out, and faults."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from iminet_viz.attribution import (
+    ExplainSettings,
+    explain_match,
+    explain_neuron,
+    explain_pair,
+    hear_attribution,
+    measure_faithfulness,
+)
+from iminet_viz.audio import load_audio, save_audio
+from iminet_viz.checkpoint import load_model, save_model, untrained_model
+from iminet_viz.errors import PatternError
+from iminet_viz.frontends import CONSTANT_Q, IMITATION, MEL_FRAMES, RECORDING, make_frontend
+
+QUICK = ExplainSettings(steps=16, window=(0.5, 0.5), fractions=4, controls=2)
+
+
+def noise(seconds: float, rate: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (0.1 * rng.standard_normal(int(seconds * rate)) * np.hanning(int(seconds * rate))).astype(np.float32)
+
+
+CLIPS = {"imitation": noise(2, 16_000), "recording": noise(2, 44_100)}
+CQT_CLIPS = {"imitation": noise(2, 16_000), "recording": noise(3, 16_000, 1)}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return untrained_model("tl-iminet", 0)
+
+
+@pytest.mark.parametrize(("kind", "clips"), [("tl-iminet", CLIPS), ("iminet", CQT_CLIPS), ("recurrent", CLIPS)])
+def test_shares_and_attributions_sum_to_what_the_pair_has_over_silence(kind, clips):
+    explained = explain_pair(untrained_model(kind, 0), clips, dataclasses.replace(QUICK, steps=64))
+    gained = explained.value - explained.silence
+    assert sum(explained.shares.values()) == pytest.approx(gained, abs=1e-4)
+    total = sum(float(values.sum()) for values in explained.attributions.values())
+    assert total - explained.convergence_delta == pytest.approx(gained, abs=1e-3)
+    assert abs(explained.convergence_delta) < 0.05 * abs(gained) + 0.02
+    assert all(explained.attributions[role].shape == x.shape for role, x in explained.inputs.items())
+
+
+def test_units_of_fc1_add_up_to_the_logit(model):
+    explained = explain_pair(model, CLIPS, QUICK)
+    assert len(explained.units) == 108
+    added = [value for _, value in explained.units]
+    assert sum(added) + model.network.fc2.bias.item() == pytest.approx(explained.value, abs=1e-4)
+    assert sorted(map(abs, added), reverse=True) == list(map(abs, added))
+
+
+def test_two_player_shapley_by_hand(model):
+    explained = explain_pair(model, CLIPS, QUICK)
+    x = {role: torch.from_numpy(values)[None, None] for role, values in explained.inputs.items()}
+    nothing = {role: torch.zeros_like(values) for role, values in x.items()}
+    with torch.no_grad():
+        both, none = model.network(**x).item(), model.network(**nothing).item()
+        voice = model.network(x["imitation"], nothing["recording"]).item()
+        sound = model.network(nothing["imitation"], x["recording"]).item()
+    assert explained.shares["imitation"] == pytest.approx(((voice - none) + (both - sound)) / 2, abs=1e-5)
+    assert explained.shares["recording"] == pytest.approx(((sound - none) + (both - voice)) / 2, abs=1e-5)
+
+
+def test_a_side_that_does_not_matter_has_no_share(model):
+    deaf = untrained_model("tl-iminet", 0)
+    with torch.no_grad():
+        deaf.network.fc1.weight[:, deaf.network.imitation.n_features :] = 0
+    explained = explain_pair(deaf, CLIPS, QUICK)
+    assert explained.shares["recording"] == pytest.approx(0, abs=1e-6)
+    for maps in (explained.attributions, explained.occlusion):
+        assert np.abs(maps["recording"]).max() < 1e-6 < np.abs(maps["imitation"]).max()
+
+
+@pytest.mark.parametrize(
+    ("layer", "roles"),
+    [("imitation.conv2", ["imitation"]), ("recording.conv3", ["recording"]), ("fc1", ["imitation", "recording"])],
+)
+def test_a_neuron_is_explained_by_what_it_sees_alone(model, layer, roles):
+    explained = explain_neuron(model, layer, 3, CLIPS, QUICK)
+    assert list(explained.inputs) == roles and explained.target == f"{layer} 3"
+    assert explained.units == ()
+    with torch.no_grad():
+        inputs = {role: torch.from_numpy(x)[None, None] for role, x in explained.inputs.items()}
+        value = model.network.relu(model.network.preactivation(layer, **inputs))[0, 3].mean().item()
+    assert explained.value == pytest.approx(value, abs=1e-5)
+
+
+def test_an_attribution_that_is_right_beats_its_controls_and_a_wrong_one_does_not():
+    """The target is the sum of one corner: the map that says so must win, its negative must lose."""
+    x = {"imitation": torch.rand(1, 1, 20, 30) + 0.5}
+    weight = torch.zeros(20, 30)
+    weight[:5, :6] = 1.0
+
+    def target(values: torch.Tensor) -> torch.Tensor:
+        return (values * weight).sum(dim=(1, 2, 3))
+
+    right = {"imitation": (x["imitation"][0, 0] * weight).numpy()}
+    good = measure_faithfulness(target, x, right, ExplainSettings(fractions=10, controls=10))
+    assert good.better_than == {"deletion": 1.0, "insertion": 1.0}
+    assert good.deletion < 0.05 * target(x["imitation"]).item() < good.insertion
+    bad = measure_faithfulness(target, x, {"imitation": -right["imitation"]}, ExplainSettings(fractions=10))
+    assert bad.better_than["deletion"] < 0.1
+
+
+def test_the_same_seed_explains_the_same(model):
+    first, again = (explain_pair(model, CLIPS, QUICK) for _ in range(2))
+    assert first.as_dict() == again.as_dict()
+    json.dumps(first.as_dict(), allow_nan=False)
+
+
+# --- heard ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [IMITATION, RECORDING, CONSTANT_Q], ids=["imitation", "recording", "constant-q"])
+def test_a_full_mask_returns_the_clip_within_the_bands(config):
+    time = np.arange(config.n_samples) / config.sample_rate
+    clip = (0.3 * np.sin(2 * np.pi * 1_000 * time)).astype(np.float32)
+    heard = hear_attribution(clip, config, np.ones(config.shape))
+    middle = slice(len(clip) // 4, len(clip) // 2)
+    np.testing.assert_allclose(heard[middle], clip[middle], atol=0.01)
+
+
+def test_a_mask_on_one_band_lets_one_tone_through():
+    centres = make_frontend(RECORDING).band_frequencies()
+    low, high = 20, 80
+    time = np.arange(RECORDING.n_samples) / RECORDING.sample_rate
+    tones = [np.sin(2 * np.pi * centres[band] * time) for band in (low, high)]
+    mask = np.zeros(RECORDING.shape)
+    mask[low - 2 : low + 3] = 1.0
+    heard = hear_attribution((0.2 * (tones[0] + tones[1])).astype(np.float32), RECORDING, mask)
+    levels = [abs(np.dot(heard, tone)) for tone in tones]
+    assert levels[0] > 100 * levels[1]
+    early = np.zeros(RECORDING.shape)
+    early[:, :40] = 1.0
+    heard = hear_attribution((0.2 * tones[0]).astype(np.float32), RECORDING, early)
+    assert np.abs(heard[: len(heard) // 4]).max() > 0.1 > 10 * np.abs(heard[len(heard) // 2 :]).max()
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_explained_is_said(model):
+    with pytest.raises(PatternError, match="no two towers"):
+        explain_pair(untrained_model("aligned", 0), CQT_CLIPS, QUICK)
+    with pytest.raises(PatternError, match="stretches clips"):
+        explain_neuron(untrained_model("aligned", 0), "conv1", 0, CQT_CLIPS, QUICK)
+    with pytest.raises(PatternError, match="needs the recording"):
+        explain_pair(model, {"imitation": CLIPS["imitation"]}, QUICK)
+    with pytest.raises(PatternError, match="silent"):
+        explain_pair(model, {role: np.zeros_like(clip) for role, clip in CLIPS.items()}, QUICK)
+    with pytest.raises(PatternError, match="has neurons 0 to 47, not 48"):
+        explain_neuron(model, "imitation.conv1", 48, CLIPS, QUICK)
+    with pytest.raises(PatternError, match="no layer"):
+        explain_neuron(model, "conv9", 0, CLIPS, QUICK)
+    with pytest.raises(PatternError, match="nothing in this clip"):
+        hear_attribution(CLIPS["imitation"], IMITATION, -np.ones(IMITATION.shape))
+    with pytest.raises(PatternError, match="expected"):
+        hear_attribution(CLIPS["imitation"], MEL_FRAMES, np.ones(MEL_FRAMES.shape))
+    with pytest.raises(PatternError, match="at least 1"):
+        ExplainSettings(controls=0)
+
+
+def test_the_command_writes_numbers_picture_and_sounds(call, model, tmp_path):
+    data = {"data": {"name": "none", "licence": "none"}}
+    save_model(tmp_path / "net", model.network, model.db_statistics, data, {})
+    for role, clip in CLIPS.items():
+        save_audio(tmp_path / f"{role}.wav", clip, {"imitation": 16_000, "recording": 44_100}[role])
+    files = [tmp_path / "imitation.wav", tmp_path / "recording.wav"]
+    status, out, err = call("explain", tmp_path / "net", *files, "--out", tmp_path / "why", "--steps", "8", "--json")
+    assert status == 0, err
+    figures = json.loads(out)
+    assert figures == json.loads((tmp_path / "why" / "explanation.json").read_text())
+    assert set(figures["shares"]) == {"imitation", "recording"} and len(figures["units"]) == 108
+    assert (tmp_path / "why" / "explanation.png").read_bytes().startswith(b"\x89PNG")
+    for role, config in (("imitation", IMITATION), ("recording", RECORDING)):
+        for name in (role, f"{role}-heard"):
+            assert len(load_audio(tmp_path / "why" / f"{name}.wav", config.sample_rate)) == config.n_samples
+    same = explain_match(load_model(tmp_path / "net"), *files, ExplainSettings(steps=8))
+    assert same.shares == pytest.approx(figures["shares"])
+    status, _, err = call("explain", tmp_path / "net", *files, "--out", tmp_path / "why")
+    assert status == 1 and "--force" in err
+    arguments = ("explain", tmp_path / "net", *files, "--out", tmp_path / "neuron", "--layer", "imitation.conv1")
+    assert call(*arguments)[0] == 2
+    status, out, err = call(*arguments, "--neuron", "5", "--steps", "8")
+    assert status == 0 and "imitation.conv1 5" in out, err
+    assert sorted(path.name for path in Path(tmp_path / "neuron").glob("recording*")) == []
