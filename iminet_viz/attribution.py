@@ -3,9 +3,10 @@
 Integrated gradients from silence (Sundararajan, Taly, Yan 2017) and occlusion say which cells; exact Shapley values say
 how much either side gave; of TL-IMINET, the units of fc1 say by which patterns. An attribution may look good and be
 wrong, so each comes with tests of it: cells are taken away (deletion) and put in (insertion) in its order, and, as a
-control, in the order of the same map moved elsewhere, which has the same areas and the same texture.
+control, in the order of maps that know as much of where the sound is loud, and nothing else.
 
-Silence is what each front end makes of a silent clip: zeros everywhere.
+Silence is what each front end makes of a silent clip: zeros everywhere. In a clip that sounds, zero is its mean level,
+and a cell that is taken away is set to that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import Tensor
 from iminet_viz.audio import fit_length, load_audio
 from iminet_viz.checkpoint import TrainedModel
 from iminet_viz.errors import PatternError
-from iminet_viz.frontends import FrontEndConfig, MelFramesConfig, make_frontend
+from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, MelFramesConfig, make_frontend
 from iminet_viz.models import RecurrentIminet, Siamese, TLIminet
 
 Target = Callable[..., Tensor]  # inputs, (batch, 1, bands, frames) each, to (batch,)
@@ -36,20 +37,23 @@ class ExplainSettings:
     steps: int = 64  # of the integral
     window: tuple[float, float] = (1 / 8, 1 / 8)  # occluded at once, as shares of bands and frames
     fractions: int = 20  # of the area, in equal steps, at which cells are deleted and inserted
-    controls: int = 20  # maps moved elsewhere
+    controls: int = 20  # maps that know the level alone
     noise: float = 0.1  # standard deviations of the input, by which infidelity perturbs
+    perturbations: int = 32  # of infidelity
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.fractions, self.controls) < 1 or not self.noise > 0:
-            raise PatternError(f"{self}: steps, fractions and controls must be at least 1, noise above 0")
+        if min(self.steps, self.controls, self.perturbations) < 1 or self.fractions < 2 or not self.noise > 0:
+            raise PatternError(f"{self}: counts must be at least 1, fractions at least 2, noise above 0")
+        if not all(0 < share <= 1 for share in self.window):
+            raise PatternError(f"{self}: the shares of the window must be above 0 and at most 1")
 
 
 @dataclasses.dataclass(frozen=True)
 class Faithfulness:
     """Mean of the target while cells go (``deletion``, low is good) or come (``insertion``, high is good).
 
-    ``*_control`` are those of the map moved elsewhere, one a control; ``curve``s are over growing areas.
+    ``*_control`` are those of the controls; ``curve``s are over growing areas.
     """
 
     deletion: float
@@ -61,11 +65,10 @@ class Faithfulness:
 
     @property
     def better_than(self) -> dict[str, float]:
-        """Share of controls that the attribution beats, by test; without any meaning they would be one half."""
-        return {
-            "deletion": float(np.mean(np.array(self.deletion_control) > self.deletion)),
-            "insertion": float(np.mean(np.array(self.insertion_control) < self.insertion)),
-        }
+        """Share of controls that the attribution beats, by test; a tie counts half, so chance is one half."""
+        deletion = np.sign(np.array(self.deletion_control) - self.deletion)
+        insertion = np.sign(self.insertion - np.array(self.insertion_control))
+        return {"deletion": float(deletion.mean() + 1) / 2, "insertion": float(insertion.mean() + 1) / 2}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,11 +83,13 @@ class Explanation:
         inputs: by role, ``(bands, frames)`` as the network sees them.
         frontends: by role.
         attributions: by role, ``(bands, frames)``; all together sum to ``value - silence``.
-        occlusion: by role, ``(bands, frames)``: what the target loses where a window is silenced, mean over windows.
+        occlusion: by role, ``(bands, frames)``: what the target loses where a window is set to the clip's mean level,
+            mean over the windows that cover a cell.
         shares: by role, exact Shapley values; their sum is ``value - silence``.
         units: of TL-IMINET's score: fc1's units and what each adds to the logit, the largest magnitude first.
         convergence_delta: what the attributions' sum misses of ``value - silence``.
-        infidelity: normalised (Yeh et al. 2019); 0 is perfect.
+        infidelity: share of what small noise does to the target that the attribution does not foretell (Yeh et al.
+            2019, normalised as captum does and by the mean square of the change): 0 is perfect, 1 says nothing.
         faithfulness: deletion and insertion with their controls.
     """
 
@@ -118,15 +123,25 @@ class Explanation:
 
 
 def load_sides(
-    model: TrainedModel, query: str | os.PathLike[str], candidate: str | os.PathLike[str]
+    model: TrainedModel,
+    query: str | os.PathLike[str],
+    candidate: str | os.PathLike[str],
+    roles: Sequence[str] = ("imitation", "recording"),
 ) -> dict[str, np.ndarray]:
-    """Read an imitation and a recording, each at the rate that its side of the model wants, as far as it has sides.
+    """Read an imitation and a recording, ``(samples,)`` at the rate that each side of the model wants.
+
+    Args:
+        model: it says the rates.
+        query: file of the imitation.
+        candidate: file of the recording.
+        roles: sides to read, as far as the model has them.
 
     Raises:
         AudioError: a file cannot be read.
     """
     paths = {"imitation": query, "recording": candidate}
-    return {role: load_audio(paths[role], frontend.config.sample_rate) for role, frontend in model.frontends.items()}
+    rates = {role: frontend.config.sample_rate for role, frontend in model.frontends.items() if role in roles}
+    return {role: load_audio(paths[role], rate) for role, rate in rates.items()}
 
 
 def explain_match(
@@ -159,7 +174,9 @@ def explain_pair(
     """
     network = model.network
     if not isinstance(network, Siamese):
-        raise PatternError(f"{model.name}: a {network.KIND} has no two towers whose match could be explained")
+        raise PatternError(
+            f"{model.name}: a network of kind {network.KIND} has no two towers whose match could be explained"
+        )
     inputs = _inputs(model, waveforms, tuple(network.FRONTENDS))
     explained = _explain(model, "score", network, inputs, settings or ExplainSettings())
     return dataclasses.replace(explained, units=_units(network, inputs))
@@ -218,7 +235,6 @@ def _explain(
     model: TrainedModel, name: str, target: Target, inputs: dict[str, Tensor], settings: ExplainSettings
 ) -> Explanation:
     from captum.attr import IntegratedGradients, Occlusion, ShapleyValues
-    from captum.metrics import infidelity
 
     given = tuple(inputs.values())
     silence = tuple(torch.zeros_like(x) for x in given)
@@ -231,16 +247,6 @@ def _explain(
         occluded = Occlusion(target).attribute(given, window, strides, silence, perturbations_per_eval=16)
         players = tuple(torch.full_like(x, number, dtype=torch.long) for number, x in enumerate(given))
         shares = ShapleyValues(target).attribute(given, silence, feature_mask=players)
-        generator = torch.Generator().manual_seed(settings.seed)
-
-        def perturb(*sides: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-            noisy = sides[0] if isinstance(sides[0], tuple) else sides[:1]
-            noise = tuple(
-                settings.noise * x.std() * torch.randn(x.shape, generator=generator).to(x.device) for x in noisy
-            )
-            return noise, tuple(x - n for x, n in zip(noisy, noise, strict=True))
-
-        unfaithful = infidelity(target, perturb, given, integrated, n_perturb_samples=20, normalize=True)
         value, nothing = target(*given).item(), target(*silence).item()
     maps = {role: x[0, 0].detach().cpu().numpy() for role, x in zip(inputs, integrated, strict=True)}
     return Explanation(
@@ -256,9 +262,41 @@ def _explain(
         shares={role: x.flatten()[0].item() for role, x in zip(inputs, shares, strict=True)},
         units=(),
         convergence_delta=delta.item(),
-        infidelity=unfaithful.item(),
+        infidelity=measure_infidelity(target, given, integrated, settings),
         faithfulness=measure_faithfulness(target, inputs, maps, settings),
     )
+
+
+@torch.no_grad()
+def measure_infidelity(
+    target: Target, inputs: tuple[Tensor, ...], attributions: tuple[Tensor, ...], settings: ExplainSettings
+) -> float:
+    """How badly attributions foretell what noise does to the target: see :class:`Explanation`.
+
+    Integrated gradients hold the input as a factor, so noise counts as a share of it: where a cell is 0 there is none.
+
+    Args:
+        target: what is explained.
+        inputs: ``(1, 1, bands, frames)`` each.
+        attributions: of the same shapes, from zeros.
+        settings: size and number of perturbations, seed.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    value = target(*inputs).item()
+    changes, foretold = [], []
+    for _ in range(settings.perturbations):
+        noises = [
+            torch.where(x == 0, 0.0, settings.noise * x.std() * torch.randn(x.shape, generator=generator).to(x.device))
+            for x in inputs
+        ]
+        changes.append(value - target(*(x - noise for x, noise in zip(inputs, noises, strict=True))).item())
+        shares = [torch.where(x == 0, 0.0, noise / x) for x, noise in zip(inputs, noises, strict=True)]
+        foretold.append(sum((share * own).sum().item() for share, own in zip(shares, attributions, strict=True)))
+    change, guess = np.array(changes), np.array(foretold)
+    if not change.any():
+        return 0.0 if not guess.any() else 1.0
+    scale = (guess * change).mean() / max(np.square(guess).mean(), 1e-30)
+    return float(np.square(scale * guess - change).mean() / np.square(change).mean())
 
 
 def _window(x: Tensor, shares: tuple[float, float]) -> tuple[int, int]:
@@ -280,7 +318,10 @@ def _units(network: Siamese, inputs: dict[str, Tensor]) -> tuple[tuple[int, floa
 def measure_faithfulness(
     target: Target, inputs: dict[str, Tensor], maps: dict[str, np.ndarray], settings: ExplainSettings
 ) -> Faithfulness:
-    """Delete and insert cells in the order of their attribution, and of the same maps rolled to other places.
+    """Delete and insert cells in the order of their attribution, and in that of controls.
+
+    A control has the values of the map at every level of the input, in places that the map, rolled elsewhere, decides.
+    So it knows as much as the map of how loud a cell must be, and its areas have the same texture.
 
     Args:
         target: what is explained.
@@ -293,12 +334,18 @@ def measure_faithfulness(
 
     def curves(orders: dict[str, np.ndarray]) -> tuple[list[float], list[float]]:
         values = np.concatenate([order.ravel() for order in orders.values()])
-        thresholds = np.quantile(values, 1 - areas)
+        ranked = np.empty(len(values))  # equal values in random order, so that every area is what it says
+        ranked[np.lexsort((rng.random(len(values)), values))] = np.arange(len(values)) / len(values)
+        ends = np.cumsum([order.size for order in orders.values()])[:-1]
+        ranks = {
+            role: part.reshape(order.shape)
+            for (role, order), part in zip(orders.items(), np.split(ranked, ends), strict=True)
+        }
         deleted, inserted = [], []
         for first in range(0, len(areas), 8):
             above = {
-                role: torch.from_numpy(order[None] > thresholds[first : first + 8, None, None])[:, None]
-                for role, order in orders.items()
+                role: torch.from_numpy(rank[None] >= 1 - areas[first : first + 8, None, None])[:, None]
+                for role, rank in ranks.items()
             }
             kept = [x * above[role].to(x.device) for role, x in inputs.items()]
             rest = [x * ~above[role].to(x.device) for role, x in inputs.items()]
@@ -309,10 +356,7 @@ def measure_faithfulness(
     deletion, insertion = curves(maps)
     controls = []
     for _ in range(settings.controls):
-        moved = {}
-        for role, order in maps.items():
-            shift = [int(rng.integers(size // 4, max(size // 4 + 1, size - size // 4))) for size in order.shape]
-            moved[role] = np.roll(order, shift, axis=(0, 1))
+        moved = {role: _elsewhere(order, inputs[role][0, 0].cpu().numpy(), rng) for role, order in maps.items()}
         controls.append([float(np.mean(curve)) for curve in curves(moved)])
     return Faithfulness(
         deletion=float(np.mean(deletion)),
@@ -322,6 +366,23 @@ def measure_faithfulness(
         deletion_curve=tuple(deletion),
         insertion_curve=tuple(insertion),
     )
+
+
+def _elsewhere(order: np.ndarray, level: np.ndarray, rng: np.random.Generator, together: int = 32) -> np.ndarray:
+    """The values of a map in other places of about the same level: ``(bands, frames)`` twice, to the same.
+
+    So many cells next to each other in level exchange their values; where their levels lie far apart, as at the edge of
+    a sound in silence, they keep them.
+    """
+    shift = [int(rng.integers(size // 4, max(size // 4 + 1, size - size // 4))) for size in order.shape]
+    rolled = np.roll(order, shift, axis=(0, 1)).ravel()
+    by_level = np.lexsort((rng.random(level.size), level.ravel()))
+    moved = order.flatten()
+    for cells in np.array_split(by_level, max(1, level.size // together)):
+        if np.ptp(level.ravel()[cells]) > 0.5 * level.std():
+            continue
+        moved[cells[np.lexsort((rng.random(len(cells)), rolled[cells]))]] = np.sort(order.ravel()[cells])
+    return moved.reshape(order.shape)
 
 
 def hear_attribution(waveform: np.ndarray, config: FrontEndConfig, attribution: np.ndarray) -> np.ndarray:
@@ -343,11 +404,12 @@ def hear_attribution(waveform: np.ndarray, config: FrontEndConfig, attribution: 
     if attribution.shape != config.shape or isinstance(config, MelFramesConfig):
         raise PatternError(f"an attribution of shape {attribution.shape}, expected {config.shape}, bands and frames")
     positive = gaussian_filter(np.maximum(attribution, 0).astype(np.float64), 1.0)
-    loudest = np.quantile(positive, 0.99)
-    if not loudest > 0:
+    if not positive.any():
         raise PatternError("nothing in this clip speaks for the target")
+    loudest = np.quantile(positive[positive > 1e-3 * positive.max()], 0.9)
     mask = np.minimum(positive / loudest, 1.0)
-    n_fft = 512 if config.sample_rate <= 16_000 else 1_024
+    # constant-Q bands lie 3 Hz apart at the low end
+    n_fft = 4_096 if isinstance(config, ConstantQConfig) else 512 if config.sample_rate <= 16_000 else 1_024
     window, hop = _hann(n_fft), n_fft // 4
     clip = torch.from_numpy(fit_length(waveform, config.n_samples))
     stft = torch.stft(clip, n_fft, hop, window=window, return_complex=True)

@@ -653,17 +653,19 @@ def explain(
         raise GalleryError(f"{out}: holds an explanation already; --force replaces it")
     loaded = load_model(model, _device(device))
     settings = attribution.ExplainSettings(steps=steps, seed=seed)
-    clips = attribution.load_sides(loaded, query, candidate)
+    roles = ROLES if layer is None else loaded.network.inputs_of(layer)
+    clips = attribution.load_sides(loaded, query, candidate, roles)
     if layer is None or neuron is None:
         explained = attribution.explain_pair(loaded, clips, settings)
     else:
         explained = attribution.explain_neuron(loaded, layer, neuron, clips, settings)
     paths = dict(zip(ROLES, map(str, (query, candidate)), strict=True))
     figures: dict[str, Any] = explained.as_dict() | {"files": {role: paths[role] for role in explained.inputs}}
+    for name in ("explanation.json", *(f"{role}{end}.wav" for role in ROLES for end in ("", "-heard"))):
+        (out / name).unlink(missing_ok=True)  # of an earlier explanation, which may have had another side
     for role, config in explained.frontends.items():
         window = loaded.frontends[role].fit(clips[role])
         save_audio(out / f"{role}.wav", window.clip(-1, 1), config.sample_rate)
-        (out / f"{role}-heard.wav").unlink(missing_ok=True)
         try:
             heard = attribution.hear_attribution(window, config, explained.attributions[role])
         except PatternError:  # nothing of this side speaks for it
@@ -681,7 +683,7 @@ def explain(
     for unit, added in explained.units[:5]:
         click.echo(f"  fc1 unit {unit} adds {added:+.3f}")
     for test, share in explained.faithfulness.better_than.items():
-        click.echo(f"  {test}: better than {share:.0%} of {settings.controls} maps moved elsewhere")
+        click.echo(f"  {test}: better than {share:.0%} of {settings.controls} maps that know the level alone")
     click.echo(f"  infidelity {explained.infidelity:.3f}, convergence delta {explained.convergence_delta:+.4f}: {out}")
 
 

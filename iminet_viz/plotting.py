@@ -95,8 +95,11 @@ def plot_explanation(explanation: Explanation) -> Figure:
         fontsize=10,
         parse_math=False,
     )
-    columns = {"integrated gradients": explanation.attributions, "occlusion": explanation.occlusion}
-    for column, (name, maps) in enumerate(columns.items()):
+    columns = {
+        "integrated gradients": (explanation.attributions, "adds to the target, per cell"),
+        "occlusion": (explanation.occlusion, "lost without the window"),
+    }
+    for column, (name, (maps, label)) in enumerate(columns.items()):
         largest = max(float(np.quantile(np.abs(values), 0.995)) for values in maps.values()) or 1.0
         for row, role in enumerate(roles):
             axes, config = grid[row, column], explanation.frontends[role]
@@ -114,7 +117,7 @@ def plot_explanation(explanation: Explanation) -> Figure:
             )
             axes.set_title(f"{role}, {name}   (side's share {explanation.shares[role]:+.2f})", fontsize=9)
             _label(axes, config)
-            figure.colorbar(image, ax=axes, label="adds to the target, per cell", pad=0.02)
+            figure.colorbar(image, ax=axes, label=label, pad=0.02)
     return figure
 
 

@@ -15,6 +15,7 @@ from iminet_viz.attribution import (
     explain_pair,
     hear_attribution,
     measure_faithfulness,
+    measure_infidelity,
 )
 from iminet_viz.audio import load_audio, save_audio
 from iminet_viz.checkpoint import load_model, save_model, untrained_model
@@ -110,6 +111,41 @@ def test_an_attribution_that_is_right_beats_its_controls_and_a_wrong_one_does_no
     assert bad.better_than["deletion"] < 0.1
 
 
+def test_a_map_that_only_knows_where_the_sound_is_beats_half_of_its_controls():
+    rng = np.random.default_rng(1)
+    beaten = []
+    for seed in range(60):  # the controls of one map are alike, so each map wins or loses against nearly all of them
+        level = np.full((48, 72), -1.0, np.float32)
+        level[8:36, 12:56] = rng.uniform(0.5, 2, (28, 44))
+        weight = torch.from_numpy(np.abs(rng.standard_normal((48, 72))).astype(np.float32))
+        blind = np.where(level > 0, 1, -1) * rng.uniform(0.5, 1, level.shape).astype(np.float32)
+        x = {"imitation": torch.from_numpy(level)[None, None]}
+        settings = ExplainSettings(fractions=8, controls=8, seed=seed)
+
+        def target(values: torch.Tensor, weight: torch.Tensor = weight) -> torch.Tensor:
+            return (values.clamp_min(0) * weight).sum(dim=(1, 2, 3))
+
+        beaten += measure_faithfulness(target, x, {"imitation": blind}, settings).better_than.values()
+    assert 0.35 < np.mean(beaten) < 0.65
+
+
+def test_a_dead_target_ties_with_every_control():
+    x = {"imitation": torch.rand(1, 1, 8, 8)}
+    found = measure_faithfulness(lambda v: v.sum(dim=(1, 2, 3)) * 0, x, {"imitation": np.eye(8)}, QUICK)
+    assert found.better_than == {"deletion": 0.5, "insertion": 0.5}
+
+
+def test_infidelity_of_a_linear_target_is_zero_and_of_a_wrong_map_is_not():
+    x = torch.randn(1, 1, 10, 12, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(10, 12, generator=torch.Generator().manual_seed(1))
+
+    def target(values: torch.Tensor) -> torch.Tensor:
+        return (values * weight).sum(dim=(1, 2, 3))
+
+    assert measure_infidelity(target, (x,), (x * weight,), ExplainSettings()) < 1e-6
+    assert measure_infidelity(target, (x,), (x * weight.flip(0),), ExplainSettings()) > 0.5
+
+
 def test_the_same_seed_explains_the_same(model):
     first, again = (explain_pair(model, CLIPS, QUICK) for _ in range(2))
     assert first.as_dict() == again.as_dict()
@@ -126,6 +162,25 @@ def test_a_full_mask_returns_the_clip_within_the_bands(config):
     heard = hear_attribution(clip, config, np.ones(config.shape))
     middle = slice(len(clip) // 4, len(clip) // 2)
     np.testing.assert_allclose(heard[middle], clip[middle], atol=0.01)
+
+
+@pytest.mark.parametrize(("config", "band"), [(IMITATION, 12), (CONSTANT_Q, 7), (CONSTANT_Q, 40)])
+def test_a_mask_on_one_band_passes_its_tone_and_not_one_beside(config, band):
+    mask = np.zeros(config.shape)
+    mask[band] = 1.0
+    time = np.arange(config.n_samples) / config.sample_rate
+    kept = []
+    for other in (band, band + 6):
+        tone = (0.3 * np.sin(2 * np.pi * make_frontend(config).band_frequencies()[other] * time)).astype(np.float32)
+        middle = slice(len(tone) // 4, 3 * len(tone) // 4)
+        kept.append(np.std(hear_attribution(tone, config, mask)[middle]) / np.std(tone[middle]))
+    assert kept[0] > 0.4 and kept[0] > 5 * kept[1]
+
+
+def test_one_cell_is_heard():
+    mask = np.zeros(RECORDING.shape)
+    mask[60, 30] = 1.0
+    assert np.abs(hear_attribution(CLIPS["recording"], RECORDING, mask)).max() > 0
 
 
 def test_a_mask_on_one_band_lets_one_tone_through():
@@ -166,6 +221,9 @@ def test_what_cannot_be_explained_is_said(model):
         hear_attribution(CLIPS["imitation"], MEL_FRAMES, np.ones(MEL_FRAMES.shape))
     with pytest.raises(PatternError, match="at least 1"):
         ExplainSettings(controls=0)
+    for wrong in ({"fractions": 1}, {"window": (2.0, 0.5)}, {"noise": 0.0}):
+        with pytest.raises(PatternError):
+            ExplainSettings(**wrong)
 
 
 def test_the_command_writes_numbers_picture_and_sounds(call, model, tmp_path):
@@ -187,8 +245,18 @@ def test_the_command_writes_numbers_picture_and_sounds(call, model, tmp_path):
     assert same.shares == pytest.approx(figures["shares"])
     status, _, err = call("explain", tmp_path / "net", *files, "--out", tmp_path / "why")
     assert status == 1 and "--force" in err
-    arguments = ("explain", tmp_path / "net", *files, "--out", tmp_path / "neuron", "--layer", "imitation.conv1")
+    (tmp_path / "recording.wav").unlink()  # a neuron of the other tower needs it not
+    arguments = (
+        "explain",
+        tmp_path / "net",
+        *files,
+        "--out",
+        tmp_path / "why",
+        "--layer",
+        "imitation.conv1",
+        "--force",
+    )
     assert call(*arguments)[0] == 2
     status, out, err = call(*arguments, "--neuron", "5", "--steps", "8")
     assert status == 0 and "imitation.conv1 5" in out, err
-    assert sorted(path.name for path in Path(tmp_path / "neuron").glob("recording*")) == []
+    assert not list(Path(tmp_path / "why").glob("recording*"))  # of the explanation before
