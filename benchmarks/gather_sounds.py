@@ -29,12 +29,14 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
-from transfer import People, Sound, collection, drop_leaks, first_event
+from transfer import People, Sound, check_cache, collection, drop_leaks, first_event
 
 from iminet_viz.audio import find_audio, read_native, save_audio
+from iminet_viz.datasets import demo
 from iminet_viz.errors import AudioError, IminetVizError
 
 COLLECTIONS = {
@@ -75,15 +77,22 @@ ARCHIVES = (".pk3", ".wz")  # zip files of games
 NOTES = 2  # of each instrument
 
 
+def run(*command: Any, folder: Path | None = None) -> str:
+    """Run a program; returns what it printed."""
+    done = subprocess.run([*map(str, command)], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def download(package: str, folder: Path) -> Path:
     """Unpack a Debian package below a folder; returns where. Nothing is installed."""
     target = folder / package
     if not target.is_dir():
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            subprocess.run(["apt-get", "download", "-qq", package], cwd=temporary, check=True, capture_output=True)
+            run("apt-get", "download", "-qq", package, folder=Path(temporary))
             (archive,) = Path(temporary).glob("*.deb")
             unpacked = Path(temporary) / "unpacked"
-            subprocess.run(["dpkg-deb", "--extract", archive, unpacked], check=True)
+            run("dpkg-deb", "--extract", archive, unpacked)
+            (unpacked / "VERSION").write_text(run("dpkg-deb", "--field", archive, "Version"), encoding="utf-8")
             unpacked.rename(target)
     for path in sorted(path for path in target.rglob("*") if path.suffix in ARCHIVES):
         with zipfile.ZipFile(path) as archive:
@@ -122,13 +131,14 @@ def write_notes(soundfont: Path, out: Path) -> None:
         score, played = Path(temporary) / "notes.mid", Path(temporary) / "notes.wav"
         score.write_bytes(header + b"MTrk" + struct.pack(">I", len(events)) + events)
         dry = ["-R", "0", "-C", "0"]  # no room, no chorus
-        subprocess.run(["fluidsynth", "-niq", *dry, "-r", str(rate), "-F", played, soundfont, score], check=True)
+        run("fluidsynth", "-niq", *dry, "-r", rate, "-F", played, soundfont, score)
         waveform, _ = read_native(played)
-    out.mkdir(parents=True)
+    building = Path(tempfile.mkdtemp(dir=out.parent))
     for number, (name, _, _, note) in enumerate(wanted):
         own = waveform[int(number * gap_s * rate) : int((number + 1) * gap_s * rate)]
         if (peak := np.abs(own).max(initial=0)) > 1e-3:  # a few instruments are silent at some notes
-            save_audio(out / f"{name}_{note}.wav", 0.5 / peak * own, rate)
+            save_audio(building / f"{name}_{note}.wav", 0.5 / peak * own, rate)
+    building.rename(out)
 
 
 def draw_notes(rng: random.Random) -> list[int]:
@@ -147,16 +157,17 @@ def candidates(data: Path, corpus: Path, downloads: Path) -> Iterator[tuple[str,
     """Name, licence and files of each source."""
     for name, licence in COLLECTIONS.items():
         yield name, licence, [path for path, _ in collection(data / name)]
-    yield DEMO, "synthesised by this project, MIT", sorted(find_audio(corpus / "sound_recordings"))
+    yield DEMO, demo.LICENCE, sorted(find_audio(corpus / "sound_recordings"))
     for package, licence in PACKAGES.items():
         click.echo(f"{package} ...", err=True)
-        yield package, licence, sounds_of(download(package, downloads))
+        root = download(package, downloads)
+        yield f"{package} {(root / 'VERSION').read_text(encoding='utf-8')}", licence, sounds_of(root)
     package, licence = SOUNDFONT
-    notes = downloads / "notes"
+    root, notes = download(package, downloads), downloads / "notes"
     if not notes.is_dir():
-        (soundfont,) = download(package, downloads).rglob("*.sf2")
+        (soundfont,) = root.rglob("*.sf2")
         write_notes(soundfont, notes)
-    yield package, licence, sorted(find_audio(notes))
+    yield f"{package} {(root / 'VERSION').read_text(encoding='utf-8')}", licence, sorted(find_audio(notes))
 
 
 def read_first_events(paths: list[Path], most: int, seen: set[str]) -> list[Sound]:
@@ -188,8 +199,11 @@ def main(data: Path, corpus: Path, downloads: Path, out: Path) -> None:
     missing = [tool for tool in ("apt-get", "dpkg-deb", "fluidsynth") if shutil.which(tool) is None]
     if missing:
         raise click.ClickException(f"{', '.join(missing)} is not here; apt-get install fluidsynth, on Debian 12")
-    if out.exists() or out.resolve().is_relative_to(Path(__file__).resolve().parents[1]):
-        raise click.BadParameter(f"--out {out}: exists, or lies in the repository, where no recording may be kept")
+    if out.exists():
+        raise click.BadParameter(f"--out {out}: is there already")
+    for folder in (out, downloads):
+        check_cache(folder)
+    out.parent.mkdir(parents=True, exist_ok=True)
     downloads.mkdir(parents=True, exist_ok=True)
     try:
         gather(data, corpus, downloads, out)
@@ -205,18 +219,17 @@ def gather(data: Path, corpus: Path, downloads: Path, out: Path) -> None:
     sounds: list[Sound] = []
     licences = {}
     for name, licence, paths in candidates(data, corpus, downloads):
-        found = read_first_events(paths, MOST if name in PACKAGES else len(paths), seen)
+        found = read_first_events(paths, MOST if name.split()[0] in PACKAGES else len(paths), seen)
         source_of |= {sound.path: name for sound in found}
         sounds += found
         licences[name] = licence
     people = People(data)
     kept, _ = drop_leaks(sounds, [*people.heard, *people.drums], threshold=0.35)
-    building = out.with_name(out.name + ".part")
-    shutil.rmtree(building, ignore_errors=True)
+    building = Path(tempfile.mkdtemp(dir=out.parent))
     for sound in kept:
         digest = hashlib.sha256(sound.waveform.tobytes()).hexdigest()[:8]
         stem = re.sub(r"[^A-Za-z0-9_.-]", "_", sound.path.stem)
-        name = source_of[sound.path].replace(" ", "-")
+        name = re.sub(r"[^A-Za-z0-9_.-]", "-", source_of[sound.path])
         save_audio(building / name / f"{stem}-{digest}.wav", sound.waveform, sound.sample_rate)
     counts = {name: sum(source_of[sound.path] == name for sound in kept) for name in licences}
     sources = {f"{name}, {counts[name]} sounds": licence for name, licence in licences.items() if counts[name]}

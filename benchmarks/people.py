@@ -1,4 +1,4 @@
-"""People decide: every system that can search, measured on recordings of people that no training saw.
+"""People decide: every system that can search, measured with imitations by people, none of whom was trained on.
 
 * ``telephone``: of each unflagged imitation of ``telephone-imitations`` (244), the rank of the recording that its maker
   heard, among the 170 that somebody heard; never the imitation itself. Choices were made on the chains ``frip`` and
@@ -24,16 +24,16 @@ from typing import Any
 
 import click
 import numpy as np
-from transfer import DRUMS, collection, evaluate_classes
+from transfer import People, collection, evaluate_classes
 
 from iminet_viz.audio import atomic_path, read_native
 from iminet_viz.baselines import BASELINES
 from iminet_viz.cards import write_card
-from iminet_viz.checkpoint import find_model, read_json, shipped_models, write_json
+from iminet_viz.checkpoint import FUSION, find_model, read_json, shipped_models, write_json
 from iminet_viz.datasets import telephone
 from iminet_viz.errors import IminetVizError
 from iminet_viz.evaluation import RetrievalResult, evaluate_retrieval
-from iminet_viz.scoring import Scorer, load_scorer
+from iminet_viz.scoring import NETWORKS, Scorer, load_scorer
 from iminet_viz.trials import Trial, compare_trial, run_trial
 
 CHOSEN_BY = ("between-frip", "between-heeh")  # chains by which recipes and read-outs were chosen
@@ -42,24 +42,12 @@ CRIES = {"sneezing": "006_-_Person_sneeze", "crying": "004_-_Baby_cry"}  # nonve
 
 def classes_of(data: Path) -> dict[str, tuple[list[Path], list[Path], np.ndarray, np.ndarray]]:
     """Of each class test its queries, its candidates, and the class of each; -1 is one that no query has."""
-    drummed = [(path, label) for path, label in collection(data / "beatbox-paullin1") if label in DRUMS]
-    named = {label: number for number, labels in enumerate(DRUMS.values()) for label in labels}
-    drums = [
-        (path, named[label])
-        for name in ("gmrockkit-drums", "dirt-samples-subset")
-        for path, label in collection(data / name)
-        if label in named
-    ]
+    people = People(data)
     voices = [(path, label) for path, label in collection(data / "nonverbal-deeply-subset") if label in CRIES]
     clips = collection(data / "esc10")
     own = list(CRIES.values())
     return {
-        "beatbox": (
-            [path for path, _ in drummed],
-            [path for path, _ in drums],
-            np.array([list(DRUMS).index(label) for _, label in drummed]),
-            np.array([number for _, number in drums]),
-        ),
+        "beatbox": (people.drum_queries, people.drums, people.drum_classes, people.candidate_classes),
         "nonverbal": (
             [path for path, _ in voices],
             [path for path, _ in clips],
@@ -80,14 +68,9 @@ def class_scores(scorers: list[Scorer], queries: list[Path], candidates: list[Pa
 
 def searchers() -> list[str]:
     """Every shipped model that can search, and every baseline."""
-    able = []
-    for name in shipped_models():
-        try:
-            load_scorer(name)
-        except IminetVizError:  # the two classifiers
-            continue
-        able.append(name)
-    return [*able, *BASELINES]
+    shipped = [(name, read_json(find_model(name) / "config.json")["kind"]) for name in shipped_models()]
+    able = {FUSION, *(network.KIND for network in NETWORKS)}
+    return [*(name for name, kind in shipped if kind in able), *BASELINES]
 
 
 def halves(trial: Trial, grid: np.ndarray) -> dict[str, RetrievalResult]:
@@ -111,7 +94,13 @@ def describe(result: RetrievalResult) -> str:
 def main(data: Path, systems: str | None, against: str, json_path: Path | None, write: bool) -> None:
     """Measure systems on recordings of people (see the top of the file); prints a table in Markdown."""
     try:
-        run(data, searchers() if systems is None else systems.split(","), against, json_path, write)
+        run(
+            data,
+            searchers() if systems is None else [name.strip() for name in systems.split(",")],
+            against,
+            json_path,
+            write,
+        )
     except IminetVizError as error:
         raise click.ClickException(str(error)) from None
 

@@ -41,7 +41,7 @@ import iminet_viz.imitator
 from iminet_viz.audio import atomic_path, read_native
 from iminet_viz.datasets import telephone
 from iminet_viz.datasets._table import Clip, Survey, read_metadata, refuse
-from iminet_viz.errors import IminetVizError, ImitationError
+from iminet_viz.errors import IminetVizError, ImitationError, TrainingError
 from iminet_viz.evaluation import RetrievalResult, bootstrap_interval, count_above, evaluate_retrieval, reciprocal_rank
 from iminet_viz.imitator import ImitatorConfig, analyse, imitate
 from iminet_viz.imitator.batch import cores
@@ -212,7 +212,7 @@ def drop_leaks(
 def check_cache(cache: Path) -> None:
     """Refuse a cache that could be committed."""
     if cache.resolve().is_relative_to(Path(__file__).resolve().parents[1]):
-        raise click.BadParameter(f"--cache {cache} lies in the repository, where no recording may be kept")
+        raise click.BadParameter(f"{cache} lies in the repository, where no recording may be kept")
 
 
 def imitator_fingerprint(config: ImitatorConfig) -> str:
@@ -486,19 +486,12 @@ def parse_settings(items: tuple[str, ...]) -> dict[str, Any]:
 
 def make_recipe(kind: str, settings: dict[str, Any]) -> Any:
     """The net's recipe with settings of it, or of its alterations, replaced."""
-    from iminet_viz.contrastive import RECIPES
+    from iminet_viz.contrastive import RECIPES, recipe_from_dict
 
-    recipe = RECIPES[kind]
-    own = {field.name for field in dataclasses.fields(recipe)}
-    altered = {key: value for key, value in settings.items() if key not in own}
-    legal = {field.name for field in dataclasses.fields(recipe.alterations)}
-    if unknown := sorted(set(altered) - legal):
-        raise click.BadParameter(f"{', '.join(unknown)}: no such setting, expected some of {', '.join(own | legal)}")
-    return dataclasses.replace(
-        recipe,
-        **{key: value for key, value in settings.items() if key in own},
-        alterations=dataclasses.replace(recipe.alterations, **altered),
-    )
+    try:
+        return recipe_from_dict({**dataclasses.asdict(RECIPES[kind]), **settings})
+    except TrainingError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command(context_settings={"show_default": True})

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from iminet_viz.audio import atomic_path
-from iminet_viz.checkpoint import FUSION, find_model, fusion_parts, load_model, read_json
-from iminet_viz.datasets import DATASETS, demo, pairs_table, vocalsketch
+from iminet_viz.checkpoint import FUSION, SHIPPED, find_model, load_model, read_fusion, read_json
+from iminet_viz.datasets import DATASETS, demo, pairs_table, telephone, vocalsketch
 from iminet_viz.evaluation import describe_metrics
 
 # What each kind of model is for, in a few words.
@@ -44,6 +44,10 @@ ON_THE_DEMO = (
     "Trained on synthesised sounds and synthesised imitations of them: the figure on its own test half says that the "
     "training works, not that people are understood. For that see the figures on recordings of people."
 )
+FEW_PAIRS = (
+    "The training pairs are few and come from three chains of four. On the chain that training did not see, read the "
+    "interval and the permuted control above before believing that it searches."
+)
 LIMITS = {
     "language-tower": "Language goes with speaker and microphone in these collections: most languages have one to "
     "three voices. The training clips are learned by heart while a whole held-out collection stays near chance, so "
@@ -61,9 +65,10 @@ def describe_model(name: str) -> dict[str, Any]:
         CheckpointError: it, or a part of it, does not load.
     """
     folder = find_model(name)
-    config, parts = read_json(folder / "config.json"), fusion_parts(folder)
-    # a part without a folder is an untrained baseline
-    models = [load_model(folder / part) for part in parts or {"": 1.0} if (folder / part).is_dir()]
+    config, fusion = read_json(folder / "config.json"), read_fusion(folder)
+    parts = None if fusion is None else fusion.networks | fusion.untrained
+    folders = [folder] if fusion is None else [folder / part for part in fusion.networks]
+    models = [load_model(path) for path in folders]
     digest = hashlib.sha256(json.dumps([parts, [model.fingerprint for model in models]]).encode())
     return {
         "name": name,
@@ -73,7 +78,7 @@ def describe_model(name: str) -> dict[str, Any]:
         "data": config["data"].get("about", config["data"]["name"]),
         "licence": config["data"]["licence"],
         "parameters": sum(p.numel() for model in models for p in model.network.parameters()),
-        "bytes": sum(path.stat().st_size for path in folder.rglob("*.safetensors")),
+        "bytes": sum((path / "weights.safetensors").stat().st_size for path in folders),
         "fingerprint": digest.hexdigest()[:16] if parts else models[0].fingerprint,
         "metrics": read_json(folder / "metrics.json"),
     }
@@ -82,19 +87,26 @@ def describe_model(name: str) -> dict[str, Any]:
 def write_card(folder: Path) -> None:
     """Write ``README.md`` of a model folder from its ``config.json`` and ``metrics.json``."""
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
+    folder = folder.resolve()
+    shipped = folder.is_relative_to(SHIPPED)
+    if shipped:
+        name = folder.relative_to(SHIPPED).as_posix()
+    elif "test_fold" in config["data"]:
+        name = f"{folder.parent.name}/{folder.name}"
+    else:
+        name = folder.parent.name if folder.name == "model" else folder.name  # OUT/model is called as its run
     with atomic_path(folder / "README.md") as path:
-        is_part = "test_fold" in config["data"] or (folder.parent / "config.json").is_file()
-        part = f"{folder.parent.name}/" if is_part else ""
-        path.write_text(card(part + folder.name, config, metrics), encoding="utf-8")
+        path.write_text(card(name, config, metrics, shipped), encoding="utf-8")
 
 
-def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """Text of the card, in Markdown."""
+def card(name: str, config: dict[str, Any], metrics: dict[str, Any], shipped: bool = True) -> str:
+    """Text of the card, in Markdown; commands find a model that is not shipped by its folder."""
     kind, data = config["kind"], config["data"]
     lines = [f"# {name}", "", PURPOSE[kind], "", "## Results", ""]
     lines += [f"* {line}" for line in describe_metrics(metrics)]
-    lines += ["", "Intervals are 95 % bootstrap intervals over clips or queries.", ""]
-    if "tower" not in kind:
+    figures = [values for values in metrics.values() if "interval" in values]
+    lines += ["", "Intervals are 95 % bootstrap intervals over clips or queries.", ""] if figures else [""]
+    if any("mrr" in values for values in figures):
         lines += [
             "MRR: each imitation searches all recordings of its part (within category: those of its category), its own "
             "file left out. The permuted control gives every query another query's answer; p is the share of 1,000 "
@@ -103,13 +115,15 @@ def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
         ]
     if any(part.startswith("people") for part in metrics):
         lines += [
-            "People: recordings of people that no training saw (`benchmarks/people.py`). Telephone: which recording "
-            "was imitated? Recipes were chosen on half of its chains, the others are held out. Beatbox and nonverbal: "
-            "how high is the first drum, or sneeze or cry, of the right class? With so few classes chance is high.",
+            "People: imitations by people, none of whom was trained on (`benchmarks/people.py`). Telephone: which "
+            "recording was imitated? Weights were chosen on half of its chains. Beatbox and nonverbal: how high is the "
+            "first drum, or the first sneeze or cry among the clips of ESC-10, of the right class? With so few classes "
+            "chance is high.",
             "",
         ]
     if kind == FUSION:
-        parts = ", ".join(f"{part} (weight {weight:g})" for part, weight in config["parts"].items())
+        weights = {**config["networks"], **config["untrained"]}
+        parts = ", ".join(f"{part} (weight {weight:g})" for part, weight in weights.items())
         lines += ["## Parts", "", f"{parts}. Those with a folder here have a card there; the others are untrained.", ""]
     what = data.get("about") or f"{data['name']}: {DATASETS[data['name']].CITATION}"
     lines += ["## Data", "", f"* {what}", f"* licence: {data['licence']}"]
@@ -129,9 +143,13 @@ def card(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> str:
     limits = [LIMITS[kind]] if kind in LIMITS else []
     if data["name"] == demo.NAME:
         limits.append(ON_THE_DEMO)
+    if data["name"] == telephone.NAME:
+        limits.append(FEW_PAIRS)
     if limits:
         lines += ["## Limits", "", *limits, ""]
-    return "\n".join([*lines, "## Again", "", "```", *_commands(name, kind, config), "```", ""])
+    commands = _commands(name if shipped else "MODEL", kind, config)
+    lines += ["## Again", "", "```", *commands, "```", ""]
+    return "\n".join([*lines, *([] if shipped else ["`MODEL` is this folder.", ""])])
 
 
 def _recipe(kind: str, config: dict[str, Any]) -> str:
@@ -150,7 +168,8 @@ def _recipe(kind: str, config: dict[str, Any]) -> str:
 def _commands(name: str, kind: str, config: dict[str, Any]) -> list[str]:
     """Commands that compute the figures again, and those that train the model again."""
     data = config["data"]["name"]
-    again = f"iminet-viz train {kind} --recipe trained_models/{name}/config.json"
+    folder = name if name == "MODEL" else f"trained_models/{name}"
+    again = f"iminet-viz train {kind} --recipe {folder}/config.json"
     if kind == "language-tower":
         return [
             f"iminet-viz evaluate {name} --data DATA/voxforge-real   # test",
@@ -161,15 +180,20 @@ def _commands(name: str, kind: str, config: dict[str, Any]) -> list[str]:
     if kind == FUSION:
         return [people]
     if data == pairs_table.NAME:
+        if name == "MODEL":
+            return [f"{again} --data PAIRS --out RUN"]
         return [
-            people,
-            f"{again} --data PAIRS --out RUN   # PAIRS: benchmarks/gather_sounds.py",
+            "benchmarks/gather_sounds.py --data DATA --corpus CORPUS --downloads PACKAGES --out SOUNDS",
+            "iminet-viz imitate SOUNDS --count 4 --out PAIRS",
+            f"{again} --data PAIRS --sources SOUNDS/sources.json --out RUN",
         ]
     if data in (demo.NAME, vocalsketch.NAME):
+        system, seed = config["data"]["system"], config["recipe"]["seed"]
         return [
             people,
             *(["iminet-viz corpus make CORPUS"] if data == demo.NAME else []),
             f"iminet-viz evaluate {name} --data CORPUS",
-            f"iminet-viz experiment table1 --data CORPUS --systems {name} --out OUT   # OUT/runs/{name}-0/model",
+            f"iminet-viz experiment table1 --data CORPUS --seeds {seed + 1} --systems {system} --out OUT   "
+            f"# OUT/runs/{system}-{seed}/model",
         ]
     return [f"iminet-viz evaluate {name} --data DATA/{data}", f"{again} --data DATA/{data} --out RUN"]

@@ -48,8 +48,14 @@ class DbStatistics:
 
     @staticmethod
     def of(clips: Iterable[np.ndarray]) -> DbStatistics:
-        """Of spectrograms in dB, ``(bands, frames)`` each; silent ones are left out."""
+        """Of spectrograms in dB, ``(bands, frames)`` each; silent ones are left out.
+
+        Raises:
+            CheckpointError: all are silent.
+        """
         heard = [(db.mean(), db.std()) for db in clips if db.std() > 0]
+        if not heard:
+            raise CheckpointError("all clips of one side are silent, so there is no level to train at")
         mean_db, std_db = np.mean(heard, axis=0)
         return DbStatistics(float(mean_db), float(std_db))
 
@@ -174,11 +180,11 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> TrainedMode
 
     folder = find_model(name)
     config = read_json(folder / "config.json")
-    if (parts := fusion_parts(folder)) is not None:
-        networks = [f"{_name_of(folder)}/{part}" for part in parts if (folder / part).is_dir()]
+    if (fusion := read_fusion(folder)) is not None:
+        networks = ", ".join(f"{_name_of(folder)}/{part}" for part in fusion.networks)
         raise CheckpointError(
-            f"{_name_of(folder)}: is a fusion of {' and '.join(parts)}, which searches but is no network to look into; "
-            f"its networks are {', '.join(networks) or 'none'}"
+            f"{_name_of(folder)}: is a fusion of {' and '.join((*fusion.networks, *fusion.untrained))}: it searches "
+            f"(evaluate --pairs), but is no single network; its networks are {networks or 'none'}"
         )
     expected = {"format", "kind", "architecture", "frontends", "db_statistics"}
     if missing := sorted(expected - set(config)):
@@ -242,19 +248,41 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     )
 
 
-def fusion_parts(folder: Path) -> dict[str, float] | None:
-    """Parts of a fusion with their weights: folders in its own, and baselines. None of a folder with one network.
+@dataclasses.dataclass(frozen=True)
+class Fusion:
+    """Parts of a fusion with their weights: networks in folders within its own, and untrained baselines."""
+
+    folder: Path
+    networks: dict[str, float]
+    untrained: dict[str, float]
+
+
+def read_fusion(folder: Path) -> Fusion | None:
+    """Read what a folder fuses; None of a folder with one network.
 
     Raises:
-        CheckpointError: the parts are no names with positive weights.
+        CheckpointError: a key is unknown or missing, parts are no names with positive weights, or a network's folder
+            is missing.
     """
     config = read_json(folder / "config.json")
     if config.get("kind") != FUSION:
         return None
-    parts = config.get("parts")
-    if not isinstance(parts, dict) or not parts or not all(map(_is_part, parts, parts.values())):
-        raise CheckpointError(f"{folder / 'config.json'}: parts {parts!r}, expected names with positive weights")
-    return dict(parts)
+    expected = {"format", "kind", "networks", "untrained", "data"}
+    if odd := sorted(expected ^ set(config)):
+        raise CheckpointError(f"{folder / 'config.json'}: {', '.join(odd)}: expected {', '.join(sorted(expected))}")
+    if config["format"] != FORMAT:
+        raise CheckpointError(f"{folder}: format {config['format']!r}, this version reads {FORMAT}")
+    parts = []
+    for kind in ("networks", "untrained"):
+        own = config[kind]
+        if not isinstance(own, dict) or not all(map(_is_part, own, own.values())):
+            raise CheckpointError(f"{folder / 'config.json'}: {kind} {own!r}, expected names with positive weights")
+        parts.append(dict(own))
+    if not parts[0] and not parts[1]:
+        raise CheckpointError(f"{folder / 'config.json'}: fuses nothing")
+    if missing := [name for name in parts[0] if not (folder / name / "config.json").is_file()]:
+        raise CheckpointError(f"{folder}: holds no network {missing[0]!r}, which its config.json names")
+    return Fusion(folder, *parts)
 
 
 def _is_part(name: str, weight: Any) -> bool:

@@ -113,16 +113,21 @@ def train(
     settings = contrastive.recipe_from_dict(values) if aligned else training.Recipe.from_dict(values)
     if sources is not None and not aligned:
         raise click.UsageError("--sources goes with aligned")
+    if test is not None and model != "language-tower":
+        raise click.UsageError("--test goes with language-tower")
     licences = None if sources is None else read_json(sources)
     options: dict[str, Any] = {"device": _device(device), "resume": resume}
-    # what is wrong with it is said before anything is removed
-    datasets.find_dataset("pairs-table" if aligned else training.DATA_OF[model]).load(data)
-    if force and not resume:
-        training.remove_run(out)
     if isinstance(settings, contrastive.ContrastiveRecipe):
         with _progress("") as report:
-            metrics = contrastive.train_aligned(settings, data, out, licences, report=report, **options)
-    elif settings.model == "language-tower":
+            metrics = contrastive.train_aligned(settings, data, out, licences, force=force, report=report, **options)
+        _print_metrics(metrics, as_json)
+        click.echo(f"Model in {out / 'model'}", err=True)
+        return
+    # what is wrong with it is said before anything is removed
+    datasets.find_dataset(training.DATA_OF[model]).load(data)
+    if force and not resume:
+        training.remove_run(out)
+    if settings.model == "language-tower":
         metrics = training.train_language_tower(settings, data, test, out, **options)
     elif settings.model == "sound-tower":
         metrics = training.train_sound_tower(settings, data, out, **options)

@@ -7,6 +7,7 @@ clips. What a network is fed with, how it is scored in training and in search, i
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iminet_viz.audio import atomic_path, fit_length, load_audio
-from iminet_viz.checkpoint import DbStatistics, write_json
+from iminet_viz.baselines import HEARD_S
+from iminet_viz.checkpoint import DbStatistics, read_json, write_json
 from iminet_viz.datasets import Pair, pairs_table
-from iminet_viz.errors import TrainingError
+from iminet_viz.errors import DatasetError, TrainingError
 from iminet_viz.frontends import (
     MEL_FRAMES,
     FrontEnd,
@@ -36,10 +38,10 @@ from iminet_viz.frontends import (
     trim_frames,
     trim_silence,
 )
-from iminet_viz.imitator.batch import SETTINGS
+from iminet_viz.imitator.batch import SETTINGS, TABLE
 from iminet_viz.models import AlignedNet, Searcher, Siamese, TLIminet
 from iminet_viz.models.aligned import TRIMS_DB
-from iminet_viz.training import claim_run, export, initialise
+from iminet_viz.training import claim_run, export, initialise, remove_run
 from iminet_viz.trials import require_searchable
 
 ROLES = ("imitation", "recording")
@@ -59,6 +61,19 @@ class Alterations:
     silence: float = 0.15  # share of the length, at most, that is left silent at either end
     probability: float = 0.3  # that a clip is altered at all: an imitation differs enough from its sound as it is
 
+    def __post_init__(self) -> None:
+        for name in ("tempo", "floor_db", "trim_db"):
+            low, high = getattr(self, name)
+            object.__setattr__(self, name, (low, high))  # JSON has lists
+            if not 0 < low <= high:
+                raise TrainingError(f"{name} {low}, {high} in the recipe, expected two rising numbers above 0")
+        for name in ("warp", "shift_bands", "equalizer_db", "tilt_db"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise TrainingError(f"{name} {getattr(self, name)} in the recipe, expected a number of at least 0")
+        for name in ("silence", "probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise TrainingError(f"{name} {getattr(self, name)} in the recipe, expected 0 to 1")
+
 
 @dataclasses.dataclass(frozen=True)
 class ContrastiveRecipe:
@@ -74,6 +89,21 @@ class ContrastiveRecipe:
     precision: str = "32"  # or "bf16": towers run about four times faster on processors that have it
     alterations: Alterations = dataclasses.field(default_factory=Alterations)
 
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise TrainingError(f"{name} {value!r} in the recipe, expected a whole number of at least {least}")
+        if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
+            raise TrainingError(
+                f"learning_rate {self.learning_rate}, weight_decay {self.weight_decay} in the recipe, expected numbers "
+                "above 0 and of at least 0"
+            )
+        if not 0 <= self.altered <= 1:
+            raise TrainingError(f"altered {self.altered} in the recipe, expected 0 to 1")
+        if self.precision not in ("bf16", "32"):
+            raise TrainingError(f"precision {self.precision!r} in the recipe, expected bf16 or 32")
+
 
 # Chosen by recordings of people (benchmarks/transfer.py); figures on synthesised imitations do not predict them.
 RECIPES = {
@@ -86,20 +116,23 @@ def recipe_from_dict(values: Mapping[str, Any]) -> ContrastiveRecipe:
     """Read a recipe, its alterations in it or beside it.
 
     Raises:
-        TrainingError: a key is unknown.
+        TrainingError: a key is unknown, or a value impossible.
     """
     own = {field.name for field in dataclasses.fields(ContrastiveRecipe)}
     of_alterations = {field.name for field in dataclasses.fields(Alterations)}
     values = dict(values)
-    alterations = dict(values.pop("alterations", {}))
+    alterations = values.pop("alterations", {})
+    if not isinstance(alterations, Mapping):
+        raise TrainingError(f"alterations {alterations!r} in the recipe, expected an object")
+    alterations = dict(alterations)
     alterations |= {key: values.pop(key) for key in of_alterations & set(values)}
     if unknown := sorted((set(values) - own) | (set(alterations) - of_alterations)):
         legal = ", ".join(sorted((own - {"alterations"}) | of_alterations))
         raise TrainingError(f"unknown keys in the recipe: {', '.join(unknown)}; legal are {legal}")
-    ranges: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in alterations.items()
-    }
-    return ContrastiveRecipe(**values, alterations=Alterations(**ranges))
+    try:
+        return ContrastiveRecipe(**values, alterations=Alterations(**alterations))
+    except (TypeError, ValueError) as error:  # a word for a number, one number for a range
+        raise TrainingError(f"recipe: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -417,14 +450,27 @@ def _draw_query(sound: TrainingSound, altered: float, rng: np.random.Generator) 
     return sound.imitations[rng.integers(len(sound.imitations))]
 
 
+def chance_loss(sounds: Sequence[TrainingSound], recipe: ContrastiveRecipe) -> float:
+    """Loss of scores that tell nothing: mean logarithm of how many sounds an imitation chooses from in a batch."""
+    rng = np.random.default_rng((recipe.seed, 2))
+    size = min(recipe.batch_size, len(sounds))
+    logs = []
+    for _ in range(64):
+        drawn = [sounds[index] for index in rng.permutation(len(sounds))[:size]]
+        logs.append((~_masked(drawn, recipe.within_category)).sum(dim=1).double().log().mean().item())
+    return float(np.mean(logs))
+
+
 def read_sounds(
-    pairs: Sequence[Pair], view: View, report: Callable[[str, int, int], None] | None = None
+    pairs: Sequence[Pair], view: AlignedView, report: Callable[[str, int, int], None] | None = None
 ) -> list[TrainingSound]:
     """Read recordings and their imitations for training; each file is decoded once for each side that it stands on.
 
+    Of long files the first 30 s are heard, as in search.
+
     Args:
         pairs: an imitation may have several recordings, a recording several imitations.
-        view: what is kept of a clip.
+        view: what is kept of a clip; it sees both sides alike.
         report: called with what is counted, how many are done, and how many there are.
 
     Raises:
@@ -433,7 +479,8 @@ def read_sounds(
     kept: dict[tuple[str, Path], np.ndarray] = {}
     files = list(dict.fromkeys((role, getattr(pair, role)) for pair in pairs for role in ROLES))
     for number, (role, path) in enumerate(files, start=1):
-        kept[role, path] = view.spectrogram(load_audio(path, view.sample_rate(role)), role)
+        rate = view.sample_rate(role)
+        kept[role, path] = view.spectrogram(load_audio(path, rate)[: round(HEARD_S * rate)], role)
         if report is not None:
             report("files read", number, len(files))
     own: dict[Path, list[Pair]] = {}
@@ -443,7 +490,6 @@ def read_sounds(
     for path, rows in own.items():
         recording = kept["recording", path]
         imitations = tuple(kept["imitation", row.imitation] for row in rows)
-        # nothing is trained on altered copies here, so what they are made of is not computed
         sounds.append(TrainingSound(recording, recording, imitations, rows[0].category, rows[0].chain))
     return sounds
 
@@ -455,6 +501,7 @@ def train_aligned(
     sources: Mapping[str, str] | None = None,
     device: str = "cpu",
     resume: bool = False,
+    force: bool = False,
     report: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Train the aligned net on a table of imitations and recordings, for example that of ``iminet-viz imitate``.
@@ -466,21 +513,42 @@ def train_aligned(
         sources: licence of each source of the sounds, for the card.
         device: of the training.
         resume: continue from the last whole epoch.
+        force: replace a run that is there, once nothing is wrong with the new one.
         report: called with what is counted, how many are done, and how many there are.
 
     Returns:
         The metrics written to ``metrics.json``: the mean loss of the last epoch, and chance.
 
     Raises:
-        DatasetError: the table is refused, or has fewer than two recordings.
+        DatasetError: the table is refused, has fewer than two recordings, or joins all of them by common imitations.
         AudioError: a file cannot be read.
-        TrainingError: as for :func:`train_contrastive`; the folder holds another run, or there is none to resume.
+        CheckpointError: all imitations, or all recordings, are silent.
+        TrainingError: as for :func:`train_contrastive`; the folder holds another run, there is none to resume, or it
+            has another recipe or other sounds.
     """
     pairs = pairs_table.load(data)
     require_searchable(pairs, data)
-    claim_run(out / "recipe.json", recipe, resume, out)
+    if len({pair.chain for pair in pairs}) < 2:
+        raise DatasetError(
+            f"{data}: imitations with several right answers join all recordings, so none is wrong for any imitation"
+        )
+    stored = out / "recipe.json"
+    if stored.exists() and not (force or resume):
+        claim_run(stored, recipe, resume, out)  # refuses, before a minute of reading
     view = AlignedView()
     sounds = read_sounds(pairs, view, report)
+    statistics = {
+        "imitation": DbStatistics.of(imitation for sound in sounds for imitation in sound.imitations),
+        "recording": DbStatistics.of(sound.recording for sound in sounds),
+    }
+    fingerprint = _fingerprint(sounds)
+    if force and not resume:
+        remove_run(out)
+    claim_run(stored, recipe, resume, out)
+    if not resume:
+        write_json(out / "data.json", {"fingerprint": fingerprint})
+    elif read_json(out / "data.json").get("fingerprint") != fingerprint:
+        raise TrainingError(f"{out}: cannot resume, the run there learns from other sounds than {data} names")
     network = initialise(AlignedNet, recipe.seed).to(device)
 
     def told(epoch: int, loss: float) -> None:
@@ -490,22 +558,27 @@ def train_aligned(
     losses = train_contrastive(network, view, sounds, recipe, told, out / "checkpoints" / "last.pt")
     write_json(out / "losses.json", {"train": losses})
     imitations = len({pair.imitation for pair in pairs})
-    table = data if data.is_dir() else data.parent
-    by = " made by iminet-viz imitate" if (table / SETTINGS).is_file() else ""
+    table = data / TABLE if data.is_dir() else data
+    by = " made by iminet-viz imitate" if table.name == TABLE and (table.parent / SETTINGS).is_file() else ""
     about = f"{imitations:,} imitations{by} of {len(sounds):,} sounds"
     facts: dict[str, Any] = {"name": pairs_table.NAME, "licence": pairs_table.LICENCE}
     if sources:
         about += f" from {len(sources)} sources"
         facts |= {"licence": "that of each source", "sources": dict(sources)}
-    facts |= {"about": about, "sounds": len(sounds), "imitations": imitations}
-    statistics = {
-        "imitation": DbStatistics.of(imitation for sound in sounds for imitation in sound.imitations),
-        "recording": DbStatistics.of(sound.recording for sound in sounds),
-    }
-    size = min(recipe.batch_size, len(sounds))
-    metrics = {"run": {"epochs": recipe.epochs, "train_loss": losses[-1], "chance_loss": math.log(size)}}
+    facts |= {"about": about, "sounds": len(sounds), "imitations": imitations, "fingerprint": fingerprint}
+    metrics = {"run": {"epochs": recipe.epochs, "train_loss": losses[-1], "chance_loss": chance_loss(sounds, recipe)}}
     export(out / "model", network.cpu().eval(), statistics, recipe, facts, metrics)
     return metrics
+
+
+def _fingerprint(sounds: Sequence[TrainingSound]) -> str:
+    """Hash of what a training hears, in order."""
+    digest = hashlib.sha256()
+    for sound in sounds:
+        for clip in (sound.recording, *sound.imitations):
+            digest.update(clip.tobytes())
+        digest.update(f"{sound.category}/{sound.chain == ''}".encode())
+    return digest.hexdigest()[:16]
 
 
 def find_leaks(

@@ -245,6 +245,7 @@ def _train(experiment: Experiment, job: Job, report: Callable[[float], None]) ->
     }
     data = {
         "name": experiment.dataset,
+        "system": job[0],
         "licence": find_dataset(experiment.dataset).LICENCE,
         "train_pairs": len(split.train),
         "validation_pairs": len(split.validation),

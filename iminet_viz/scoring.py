@@ -17,7 +17,7 @@ import torch
 
 from iminet_viz.audio import fit_length
 from iminet_viz.baselines import BASELINES, HEARD_S
-from iminet_viz.checkpoint import TrainedModel, find_model, fusion_parts, load_model, shipped_models
+from iminet_viz.checkpoint import Fusion, TrainedModel, find_model, load_model, read_fusion, shipped_models
 from iminet_viz.errors import CheckpointError
 from iminet_viz.frontends import MEL_FRAMES, condition_frames, mel_decibels, resample_frames, trim_frames
 from iminet_viz.models import AlignedNet, Iminet, Imisound, RecurrentIminet, Searcher, TLIminet
@@ -175,10 +175,10 @@ def load_scorer(name: str, device: str = "cpu") -> Scorer:
         CheckpointError: a part is unknown (the message lists the names), cannot search, or does not load; a weight is
             not a positive number.
     """
-    if (folder := _fusion_folder(name)) is not None:
-        stored = fusion_parts(folder) or {}
-        loaded = [_load_part(part if part in BASELINES else str(folder / part), device) for part in stored]
-        return Scorer(name, tuple(loaded), tuple(stored.values()))
+    if (fusion := _find_fusion(name)) is not None:
+        loaded = [part_of(load_model((fusion.folder / part).resolve(), device)) for part in fusion.networks]
+        loaded += [_load_part(part, device) for part in fusion.untrained]
+        return Scorer(name, tuple(loaded), (*fusion.networks.values(), *fusion.untrained.values()))
     if _is_folder(name):  # whatever signs its path holds
         return Scorer(name, (_load_part(name, device),))
     weights, parts = [], []
@@ -191,12 +191,12 @@ def load_scorer(name: str, device: str = "cpu") -> Scorer:
     return Scorer(name, tuple(parts), tuple(weights))
 
 
-def _fusion_folder(name: str) -> Path | None:
+def _find_fusion(name: str) -> Fusion | None:
     try:
         folder = find_model(name)
     except CheckpointError:
         return None
-    return None if fusion_parts(folder) is None else folder
+    return read_fusion(folder)
 
 
 def _is_folder(name: str) -> bool:
@@ -223,6 +223,9 @@ def _load_part(name: str, device: str) -> Part:
             f"no model {name!r}, expected a folder with config.json; one of: {', '.join(shipped_models())}; "
             f"a baseline: {', '.join(BASELINES)}; or a fusion, a+b or 0.7*a+0.3*b"
         ) from None
+    if (fusion := _find_fusion(name)) is not None:
+        parts = " and ".join((*fusion.networks, *fusion.untrained))
+        raise CheckpointError(f"{name}: is a fusion itself, of {parts}; a sum cannot hold it, name its parts")
     return part_of(load_model(name, device))
 
 

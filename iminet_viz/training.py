@@ -157,6 +157,8 @@ class EpochSampler(Sampler[SampleKey]):
     def __init__(
         self, n_items: int, seed: int, weights: np.ndarray | None = None, draws: int = 0, together: int = 1
     ) -> None:
+        if n_items % together:
+            raise ValueError(f"{n_items} items do not come in groups of {together}")
         self.n_items, self.seed, self.weights, self.draws, self.together = n_items, seed, weights, draws, together
         self.epoch = 0
 
@@ -252,8 +254,8 @@ PairBatch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 class LabelledPairs(Dataset[LabelledPair]):
     """Positive and negative pairs, and the inputs of both sides, ``(1, bands, frames)`` by file.
 
-    The positive and the negative pair of an imitation follow each other. Kept so by the sampler they are in one batch,
-    where each distinct clip passes its tower once: a training step takes half the time, and its gradient is that of all
+    The positive and the negative pair of an imitation follow each other, so a batch of an even size has both. Each
+    distinct clip of a batch passes its tower once: a training step takes half the time, and its gradient is that of all
     pairs (with batch norm, whose statistics are then those of the distinct clips, nearly).
     """
 
@@ -580,7 +582,8 @@ def remove_run(out: Path) -> None:
     if (out / "recipe.json").is_file():
         for name in parts:
             shutil.rmtree(out / name, ignore_errors=True)
-        (out / "losses.json").unlink(missing_ok=True)
+        for name in ("losses.json", "data.json"):
+            (out / name).unlink(missing_ok=True)
         (out / "recipe.json").unlink()
 
 
@@ -834,6 +837,7 @@ def evaluate_model(model: TrainedModel, data: Path) -> dict[str, Any]:
 
     Raises:
         TrainingError: the model's config names no recipe, or its recipe tests nothing.
+        CheckpointError: it was trained on pairs but cannot search.
         DatasetError: the data are not what the recipe expects.
     """
     if "recipe" not in model.config:

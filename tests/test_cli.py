@@ -25,6 +25,7 @@ VERBS = [
     ["reference"],
     ["imitate"],
     ["maximize"],
+    ["explain"],
     ["gallery"],
     ["gallery", "build"],
     ["gallery", "verify"],

@@ -26,7 +26,7 @@ from iminet_viz.contrastive import (
     train_contrastive,
 )
 from iminet_viz.datasets import pairs_table
-from iminet_viz.errors import DatasetError, TrainingError
+from iminet_viz.errors import CheckpointError, DatasetError, TrainingError
 from iminet_viz.models import Iminet, RecurrentIminet
 from iminet_viz.models.aligned import AlignedNet
 from iminet_viz.models.recurrent import RecurrentConfig
@@ -251,6 +251,7 @@ def test_a_table_becomes_a_model_that_is_found_again_after_an_interruption(table
     assert models[0].fingerprint == models[1].fingerprint
     assert models[0].config["data"]["imitations"] == 12 and models[0].db_statistics["recording"].std_db > 0
     text = (tmp_path / "whole" / "model" / "README.md").read_text()
+    assert text.startswith("# whole\n") and "--recipe MODEL/config.json" in text
     assert "* our garden: CC0" in text and f"loss {whole['run']['train_loss']:.3f}" in text
     again = contrastive.recipe_from_dict(models[0].config["recipe"])
     assert again == RECIPE
@@ -262,6 +263,64 @@ def test_a_table_that_nothing_can_be_learned_from_is_refused_before_anything_is_
     with pytest.raises(DatasetError, match="names one recording only"):
         train_aligned(RECIPE, one, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    one.write_text(
+        f"imitation,recording\n{table / '0-1.wav'},{table / '0.wav'}\n{table / '0-1.wav'},{table / '1.wav'}\n"
+    )
+    with pytest.raises(DatasetError, match="join all recordings"):
+        train_aligned(RECIPE, one, tmp_path / "run")
+    silent = tmp_path / "silent"
+    for name in ("a", "b", "c", "d"):
+        save_audio(silent / f"{name}.wav", np.zeros(8_000, np.float32), 16_000)
+    (silent / "pairs.csv").write_text("imitation,recording\na.wav,b.wav\nc.wav,d.wav\n")
+    with pytest.raises(CheckpointError, match="silent"):
+        train_aligned(RECIPE, silent, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_good_run_is_replaced_only_by_force_and_by_a_good_table(table, tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    train_aligned(recipe, table, tmp_path / "run")
+    kept = load_model(tmp_path / "run" / "model").fingerprint
+    one = tmp_path / "one.csv"
+    one.write_text(f"imitation,recording\n{table / '0-1.wav'},{table / '0.wav'}\n")
+    with pytest.raises(DatasetError):
+        train_aligned(recipe, one, tmp_path / "run", force=True)
+    assert load_model(tmp_path / "run" / "model").fingerprint == kept
+    fewer = tmp_path / "fewer.csv"
+    rows = [f"{table / f'{n}-1.wav'},{table / f'{n}.wav'}" for n in range(2, 6)]
+    fewer.write_text("\n".join(["imitation,recording", *rows]) + "\n")
+    with pytest.raises(TrainingError, match="other sounds"):
+        train_aligned(recipe, fewer, tmp_path / "run", resume=True)
+    train_aligned(recipe, fewer, tmp_path / "run", force=True)
+    assert load_model(tmp_path / "run" / "model").config["data"]["sounds"] == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 0},
+        {"epochs": 0},
+        {"epochs": "two"},
+        {"learning_rate": -1},
+        {"weight_decay": "x"},
+        {"tempo": 1},
+        {"tempo": [2.0, 1.0]},
+        {"alterations": 5},
+        {"precision": "fp16"},
+        {"altered": 2.0},
+        {"probability": -0.1},
+    ],
+)
+def test_an_impossible_recipe_is_one_sentence(changes):
+    with pytest.raises(TrainingError):
+        contrastive.recipe_from_dict({**dataclasses.asdict(RECIPE), **changes})
+
+
+def test_chance_counts_what_an_imitation_can_be_taken_for(table):
+    sounds = read_sounds(pairs_table.load(table), AlignedView())
+    assert contrastive.chance_loss(sounds[1:], RECIPE) == pytest.approx(math.log(5))
+    # two of six have one rival less
+    assert contrastive.chance_loss(sounds, RECIPE) == pytest.approx((4 * math.log(6) + 2 * math.log(5)) / 6)
 
 
 def test_a_recipe_is_read_with_its_alterations_beside_or_in_it():

@@ -144,7 +144,7 @@ def test_a_model_of_the_experiment_gives_its_figures_again(corpus, out, name):
     model = load_model(out / "runs" / name / "model")
     stored, again = model.metrics["test within category"], evaluate_model(model, corpus)["test within category"]
     assert again["mrr"] == pytest.approx(stored["mrr"], abs=1e-6) and again["n"] == stored["n"] == 32
-    assert "iminet-viz evaluate model --data CORPUS" in (model.folder / "README.md").read_text()
+    assert "iminet-viz evaluate MODEL --data CORPUS" in (model.folder / "README.md").read_text()
 
 
 def test_fusions_by_the_papers_equations(out):

@@ -355,3 +355,9 @@ def test_the_gpu_gives_what_the_cpu_gives(kind):
     on_cpu = model(*given.values())
     on_gpu = model.to("cuda")(*(value.to("cuda") for value in given.values())).cpu()
     torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-2, atol=1e-2)  # TF32 convolutions
+
+
+def test_every_kind_has_a_role_and_a_purpose_for_lists_and_cards():
+    from iminet_viz import cards
+
+    assert set(cards.ROLES) == set(cards.PURPOSE) == {*MODELS, "fusion"}

@@ -146,13 +146,21 @@ def test_a_classifier_cannot_search(models):
 # --- a fusion as a folder -------------------------------------------------------------------------------------------
 
 
+FUSED = {
+    "format": 1,
+    "kind": "fusion",
+    "networks": {"net": 1.0},
+    "untrained": {"mfcc": 0.5},
+    "data": {"name": "demo", "licence": "MIT"},
+}
+
+
 @pytest.fixture
 def fused(models, tmp_path, monkeypatch):
     """A fusion of an untrained net and a baseline, shipped as the default."""
     folder = tmp_path / checkpoint.DEFAULT_SEARCH
     shutil.copytree(models / "pair", folder / "net")
-    config = {"kind": "fusion", "parts": {"net": 1.0, "mfcc": 0.5}, "data": {"name": "demo", "licence": "MIT"}}
-    checkpoint.write_json(folder / "config.json", config)
+    checkpoint.write_json(folder / "config.json", FUSED)
     monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
     return folder
 
@@ -167,16 +175,37 @@ def test_a_fusion_is_a_folder_that_names_its_parts(fused, models, waveforms):
 
 
 @pytest.mark.parametrize(
-    "parts", [None, {}, [], {"net": 0}, {"net": True}, {"net": float("inf")}, {"../net": 1}, {"": 1}, {"..": 1}]
+    "networks", [None, [], {"net": 0}, {"net": True}, {"net": float("inf")}, {"../net": 1}, {"": 1}, {"..": 1}]
 )
-def test_parts_that_are_no_names_with_weights_are_refused(fused, parts):
-    text = json.dumps({"kind": "fusion", "parts": parts})
-    (fused / "config.json").write_text(text)
+def test_networks_that_are_no_names_with_weights_are_refused(fused, networks):
+    (fused / "config.json").write_text(json.dumps({**FUSED, "networks": networks}))
     with pytest.raises(CheckpointError, match="expected names with positive weights"):
         load_scorer("default")
 
 
-def test_a_part_that_is_not_there_is_refused(fused):
-    checkpoint.write_json(fused / "config.json", {"kind": "fusion", "parts": {"nothing": 1}})
-    with pytest.raises(CheckpointError, match=r"no model '.*nothing'"):
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"networks": {"nothing": 1}}, "holds no network 'nothing'"),
+        ({"untrained": {"nothing": 1}}, "no model 'nothing'"),
+        ({"networks": {}, "untrained": {}}, "fuses nothing"),
+        ({"colour": 1}, "colour: expected data, format"),
+        ({"format": 99}, "format 99"),
+    ],
+)
+def test_a_fusion_that_is_not_whole_is_refused(fused, changes, says):
+    checkpoint.write_json(fused / "config.json", {**FUSED, **changes})
+    with pytest.raises(CheckpointError, match=says):
         load_scorer("default")
+
+
+def test_a_fusion_is_no_part_of_a_sum(fused):
+    with pytest.raises(CheckpointError, match="a fusion itself, of net and mfcc; a sum cannot hold it"):
+        load_scorer("default+dtw")
+
+
+def test_a_fusion_takes_its_own_networks_not_shipped_ones_of_the_same_name(fused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    shutil.rmtree(fused / "net")
+    with pytest.raises(CheckpointError, match="holds no network 'net'"):
+        load_scorer(str(fused.relative_to(tmp_path.parent)))
