@@ -76,12 +76,18 @@ def describe_model(name: str) -> dict[str, Any]:
         "role": ROLES[config["kind"]],
         "parts": parts,
         "data": config["data"].get("about", config["data"]["name"]),
-        "licence": config["data"]["licence"],
+        "licence": _licence(config),
         "parameters": sum(p.numel() for model in models for p in model.network.parameters()),
         "bytes": sum((path / "weights.safetensors").stat().st_size for path in folders),
         "fingerprint": digest.hexdigest()[:16] if parts else models[0].fingerprint,
         "metrics": read_json(folder / "metrics.json"),
     }
+
+
+def _licence(config: dict[str, Any]) -> str:
+    """Of the data, and of those that the towers it starts from have heard."""
+    parents = config.get("parents", {}).values()
+    return "; ".join([config["data"]["licence"], *(f"{p['name']}: {p['licence']}" for p in parents if "licence" in p)])
 
 
 def write_card(folder: Path) -> None:
@@ -116,9 +122,9 @@ def card(name: str, config: dict[str, Any], metrics: dict[str, Any], shipped: bo
     if any(part.startswith("people") for part in metrics):
         lines += [
             "People: imitations by people, none of whom was trained on (`benchmarks/people.py`). Telephone: which "
-            "recording was imitated? Weights were chosen on half of its chains. Beatbox and nonverbal: how high is the "
-            "first drum, or the first sneeze or cry among the clips of ESC-10, of the right class? With so few classes "
-            "chance is high.",
+            "recording was imitated? Recipes were chosen with all of it in sight, the weights of a fusion on half of "
+            "its chains. Beatbox and nonverbal: how high is the first drum, or the first sneeze or cry among the clips "
+            "of ESC-10, of the right class? With so few classes chance is high.",
             "",
         ]
     if kind == FUSION:
@@ -126,7 +132,7 @@ def card(name: str, config: dict[str, Any], metrics: dict[str, Any], shipped: bo
         parts = ", ".join(f"{part} (weight {weight:g})" for part, weight in weights.items())
         lines += ["## Parts", "", f"{parts}. Those with a folder here have a card there; the others are untrained.", ""]
     what = data.get("about") or f"{data['name']}: {DATASETS[data['name']].CITATION}"
-    lines += ["## Data", "", f"* {what}", f"* licence: {data['licence']}"]
+    lines += ["## Data", "", f"* {what}", f"* licence: {_licence(config)}"]
     lines += [
         f"* {key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}"
         for key, value in data.items()

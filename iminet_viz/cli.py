@@ -196,7 +196,8 @@ def evaluate(
     """Compute the figures of MODEL's card again (--data), or those of searching by your own pairs (--pairs).
 
     MODEL is a shipped name, a folder, or default. With --pairs it can be an untrained baseline too (mfcc, log-mel, cqt,
-    dtw-mfcc, dtw), or a fusion, a+b or 0.7*a+0.3*b. Of several right answers for an imitation the best ranked counts.
+    dtw-mfcc, dtw), or a fusion, a+b or 0.7*a+0.3*b: the sum of standardised scores (the paper's products of likelihoods
+    are rows of experiment table1). Of several right answers for an imitation the best ranked counts.
     """
     if (data is None) == (table is None):
         raise click.UsageError("name either --data or --pairs")
@@ -258,7 +259,7 @@ def experiment() -> None:
 @experiment.command("table1")
 @click.option("--data", type=FOLDER, required=True, help="Corpus in the layout of VocalSketch v1.0.4, or the demo's.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings of each system.")
-@click.option("--systems", metavar="NAME,NAME", help="Only these; fusions follow from them  [default: all]")
+@click.option("--systems", metavar="NAME,NAME", help="Train only these; fusions follow from them  [default: all]")
 @click.option("--epochs", type=click.IntRange(1), help="At most so many of each training, to try it out.")
 @click.option("--out", type=FOLDER, required=True, help="Folder to make; an interrupted experiment there is continued.")
 @click.option("--workers", type=click.IntRange(1), help="Processes  [default: one a core]")
@@ -276,8 +277,8 @@ def experiment_table1(
 ) -> None:
     """Train every system of the paper and more on one corpus, and write its Table I and Figure 6.
 
-    Half of the sounds train, half test. What OUT holds already is not trained again. OUT gets table1.csv, table1.md,
-    figure6.png, ranks.csv, config.json, split.json, and the models in runs/.
+    Half of the sounds train, half test. What OUT holds already is not trained again, and stays in the table. OUT gets
+    table1.csv, table1.md, figure6.png, ranks.csv, config.json, split.json, and the models in runs/.
     """
     import shlex
 
@@ -476,7 +477,8 @@ def maximize(
 ) -> None:
     """Find an input that excites one neuron most, draw it and make it sound.
 
-    LAYER is one of the model's: imitation.conv1 ... recording.conv3, or fc1 (a pair of inputs), of TL-IMINET.
+    LAYER is one of the model's: imitation.conv1 ... recording.conv3, or fc1 (a pair of inputs), of TL-IMINET. Of models
+    whose inputs are no log-mel (IMINET, the aligned net) there is no sound.
     """
     from iminet_viz import gallery
     from iminet_viz.checkpoint import load_model
@@ -516,7 +518,10 @@ def maximize(
         kind = "pairs of real clips" if layer == "fc1" else "real clips"
         click.echo(f"  largest on {real['clips']} {kind} {real['max']:.3f}, percentile {real['percentile']:.1f}")
     for role, side in entry["inputs"].items():
-        kept = side["activation_kept"]
+        kept = side.get("activation_kept")
+        if side["sound"] is None:
+            click.echo(f"  {role}: no sound, only log-mel inputs can be made to sound")
+            continue
         share = f"{100 * kept:.0f} % of the activation kept" if kept is not None else "no activation to keep"
         click.echo(
             f"  {role} sound: {share}, log-mel error {side['log_mel_error_db']:.1f} dB, crest {side['crest_db']:.1f} dB"

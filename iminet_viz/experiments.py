@@ -422,6 +422,13 @@ def run_table1(
     for some in ([job for job in views if not experiment.result(job).is_file()], missing):
         if some:
             perform_all(experiment, some, workers, report)
+    # what an earlier call finished stays in the table
+    finished = [
+        (name, seed) for name in SYSTEMS if name not in names for seed in range(seeds if SYSTEMS[name].recipe else 1)
+    ]
+    kept = {job[0] for job in finished} - {job[0] for job in finished if not _is_finished(experiment, job)}
+    names = tuple(name for name in SYSTEMS if name in names or name in kept)
+    jobs = [*jobs, *(job for job in finished if job[0] in kept)]
     config = {
         "command": command,
         "seeds": seeds,
@@ -437,6 +444,13 @@ def run_table1(
     config["weights"] = write_results(out, root, dataset, split, scores)
     write_json(out / "config.json", config)
     return config
+
+
+def _is_finished(experiment: Experiment, job: Job) -> bool:
+    """Whether a run is there, whole, and of the recipe that a new one would have."""
+    stored, recipe = experiment.folder(job) / "recipe.json", experiment.recipe(*job)
+    asked = {} if recipe is None else json.loads(json.dumps(dataclasses.asdict(recipe)))
+    return experiment.result(job).is_file() and stored.is_file() and read_json(stored) == asked
 
 
 def _describe_split(experiment: Experiment, pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -107,6 +107,11 @@ def build(
     if settings.neurons < 1:
         raise GalleryError(f"{settings.neurons} neurons per layer were asked for, expected at least 1")
     models = [load_model(name, device) for name in settings.models]
+    for model in models:
+        if not all(isinstance(frontend.config, LogMelConfig) for frontend in model.frontends.values()):
+            raise GalleryError(
+                f"{model.name}: its inputs are no log-mel, so a gallery has no sounds of it; see maximize"
+            )
     names = [model.name for model in models]
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise GalleryError(f"two models are called {doubles[0]}; rename one of the folders")
@@ -219,7 +224,7 @@ def write_entry(
     extra: Mapping[str, Any] | None = None,
     exemplars: tuple[Path, Path] | None = None,
 ) -> dict[str, Any]:
-    """Write a pattern's picture, sounds, arrays and, last, ``pattern.json``.
+    """Write a pattern's picture, sounds (of log-mel inputs), arrays and, last, ``pattern.json``.
 
     Args:
         folder: made if missing.
@@ -242,7 +247,9 @@ def write_entry(
             np.save(file, values.astype(np.float16), allow_pickle=False)
         config, level = pattern.frontends[role], pattern.db_statistics[role]
         if not isinstance(config, LogMelConfig):
-            raise GalleryError(f"{pattern.objective}: only log-mel inputs can be made to sound")
+            shape = {"bands": config.shape[0], "frames": config.shape[1], "duration_s": round(config.duration_s, 4)}
+            sides[role] = {"array": f"{role}.npy", "sound": None, **shape}
+            continue
         made = sonify(values, config, level.mean_db, level.std_db, sound, pattern.seed)
         save_audio(folder / f"{role}.flac", made.waveform, made.sample_rate)
         heard[role] = hear(model, role, folder / f"{role}.flac")
@@ -261,11 +268,11 @@ def write_entry(
             "buzz_db": made.buzz_db,
             "gain": made.gain,
         }
-    # E4: the sounds of all sides together, back through the front ends
-    activation = activation_of(model, pattern.objective, heard)
-    for side in sides.values():
-        side["activation"] = activation
-        side["activation_kept"] = activation / pattern.activation if pattern.activation > 0 else None
+    if heard:  # E4: the sounds of all sides together, back through the front ends
+        activation = activation_of(model, pattern.objective, heard)
+        for side in sides.values():
+            side["activation"] = activation
+            side["activation_kept"] = activation / pattern.activation if pattern.activation > 0 else None
     real = evidence.compare_with_real(pattern, references) if references else None
     if real and exemplars:
         _copy_exemplars(real["top"], model, *exemplars)
@@ -298,7 +305,7 @@ def write_entry(
         "picture_size": list(_png_size(picture)),
         **(extra or {}),
     }
-    names = [picture.name, *(side[key] for side in sides.values() for key in ("array", "sound"))]
+    names = [picture.name, *(side[key] for side in sides.values() for key in ("array", "sound") if side[key])]
     entry["files"] = {name: _hash(folder / name) for name in names}
     write_json(folder / "pattern.json", entry)
     return entry

@@ -745,7 +745,10 @@ def train_tl_iminet(recipe: Recipe, data: Path, out: Path, **options: Any) -> di
 
 
 def start_from_towers(network: TLIminet, recipe: Recipe) -> dict[str, dict[str, str]]:
-    """Copy the recipe's pre-trained layers, if it has any, into a network; returns name and fingerprint by role.
+    """Copy the recipe's pre-trained layers, if it has any, into a network.
+
+    Returns:
+        By role the name, the fingerprint and the data's licence of the model that they come from.
 
     Raises:
         TrainingError: a model has no such tower, or another normalisation.
@@ -761,7 +764,8 @@ def start_from_towers(network: TLIminet, recipe: Recipe) -> dict[str, dict[str, 
         if source.config["architecture"]["batch_norm"] != recipe.batch_norm:
             raise TrainingError(f"{name} and the recipe differ in batch_norm")
         network.load_towers({role: source.network.towers[role]}, recipe.pretrained_layers)
-        parents[role] = {"name": source.name, "fingerprint": source.fingerprint}
+        licence = source.config["data"]["licence"]
+        parents[role] = {"name": source.name, "fingerprint": source.fingerprint, "licence": licence}
     return parents
 
 

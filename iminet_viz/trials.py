@@ -2,7 +2,8 @@
 
 An imitation that stands in several pairs is one query with several right answers. A clip may be a query in one pair
 and a candidate in another, but never a candidate for itself. Sameness is that of the files' bytes: a copy of the query
-is no candidate for it, and a copy of a right answer is right.
+is no candidate for it, and a copy of a right answer is right. A table that names a copy of the query as its answer is
+refused.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def run_trial(
 
     Raises:
         AudioError: a file of the table cannot be read, or the folder is missing or holds no sound.
-        DatasetError: as for :func:`require_searchable`.
+        DatasetError: as for :func:`require_searchable`, files that are copies of each other counted once.
     """
     require_searchable(pairs, table)
     queries = list(dict.fromkeys(pair.imitation for pair in pairs))
@@ -145,11 +146,16 @@ def run_trial(
     candidate_content = np.array([content[path] for path in candidates])
     answers = np.stack([np.isin(candidate_content, right[query]) for query in queries])
     same = np.array([content[query] for query in queries])[:, None] == candidate_content
+    if (same & answers).any():
+        query = queries[int((same & answers).any(axis=1).argmax())]
+        raise DatasetError(f"{one_line(table)}: pairs {one_line(query)} with a copy of itself")
+    if len(set(candidate_content.tolist())) < 2:
+        raise DatasetError(f"{one_line(table)}: all recordings are copies of one; a search needs at least two")
     trial = Trial(
         queries=tuple(queries),
         candidates=tuple(candidates),
         answers=answers,
-        excluded=same & ~answers,
+        excluded=same,
         categories=np.array([category[query] for query in queries]),
         left_out=tuple(left_out),
     )

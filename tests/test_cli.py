@@ -349,6 +349,18 @@ def test_maximize_writes_picture_sound_array_and_json(call, models, tmp_path):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before  # the same seed, the same bytes
 
 
+@pytest.mark.parametrize(("kind", "layer"), [("aligned", "conv2"), ("iminet", "imitation.conv2")])
+def test_maximize_draws_what_cannot_sound(call, tmp_path, kind, layer):
+    model = checkpoint.untrained_model(kind)
+    data = {"data": {"name": "none", "licence": "none"}}
+    save_model(tmp_path / "net", model.network, model.db_statistics, data, {})
+    status, out, err = call("maximize", tmp_path / "net", layer, "3", "--out", tmp_path / "o", "--steps", "1")
+    assert status == 0 and "no sound, only log-mel" in out, err
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["imitation.npy", "pattern.json", "pattern.png"]
+    arguments = ("gallery", "build", "--models", tmp_path / "net", "--out", tmp_path / "g")
+    assert "no log-mel" in mistake(call(*arguments)) and not (tmp_path / "g").exists()
+
+
 def test_maximize_takes_the_engines_options(call, models, tmp_path):
     options = "--steps 2 --parameterization fourier --slope 0.1 --learning-rate 0.02 --total-variation 0.5 --l2 0.25"
     more = "--jitter 3 --unconstrained --unit 2,1"

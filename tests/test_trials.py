@@ -11,6 +11,7 @@ from iminet_viz.audio import save_audio
 from iminet_viz.baselines import BASELINES
 from iminet_viz.checkpoint import find_model, read_json, save_model, shipped_models, untrained_model
 from iminet_viz.datasets import pairs_table, telephone
+from iminet_viz.errors import DatasetError
 from iminet_viz.scoring import load_scorer
 from iminet_viz.trials import Trial, compare_trial, evaluate_trial, run_trial
 
@@ -158,9 +159,9 @@ def test_copies_are_what_they_are_copies_of(folder, tmp_path):
     assert {names[column] for column in np.flatnonzero(trial.answers[hat0])} == {"hat.wav", "copy of the answer.wav"}
     assert [names[column] for column in np.flatnonzero(trial.excluded[hat0])] == ["copy of the query.wav"]
     assert trial.excluded.sum() == 1
-    shutil.copy(folder / "sounds" / "hat.wav", folder / "voices" / "hat0.wav")  # somebody played it back
-    trial, _ = trial_of(folder)
-    assert trial.answers[hat0].any() and not trial.excluded.any()
+    shutil.copy(folder / "sounds" / "hat.wav", folder / "voices" / "hat0.wav")  # played back, it would find itself
+    with pytest.raises(DatasetError, match=r"hat0\.wav with a copy of itself"):
+        trial_of(folder)
 
 
 def test_each_file_is_read_once_for_all_systems(folder, monkeypatch):
@@ -237,6 +238,19 @@ def test_wrong_usage_has_status_2(call, arguments, says):
     status, out, err = call("evaluate", *arguments)
     assert (status, out) == (2, "")
     assert says in err
+
+
+def test_copies_are_neither_answers_nor_something_to_choose_from(tmp_path):
+    for name, seed in (("voice", 1), ("sound", 2), ("other", 3)):
+        noise = np.random.default_rng(seed).uniform(-0.3, 0.3, 8_000).astype(np.float32)
+        save_audio(tmp_path / f"{name}.wav", noise, 16_000)
+    shutil.copy(tmp_path / "voice.wav", tmp_path / "voice2.wav")
+    shutil.copy(tmp_path / "sound.wav", tmp_path / "sound2.wav")
+    table = tmp_path / "pairs.csv"
+    for row, says in (("voice.wav,voice2.wav", "with a copy of itself"), ("voice.wav,sound2.wav", "copies of one")):
+        table.write_text(f"imitation,recording\nvoice.wav,sound.wav\n{row}\n")
+        with pytest.raises(DatasetError, match=says):
+            run_trial(pairs_table.load(table), table, [load_scorer("mfcc")])
 
 
 # --- recordings of people -------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def survey(root: Path, complain: Complain) -> Survey[Pair]:
             complain(table, f"row {number} has an empty {empty[0]}")
             continue
         imitation, recording = (_locate(table, row[column]) for column in COLUMNS)
-        about = row.get("category") or "", row.get("speaker") or ""
+        about = (row.get("category") or "").strip(), (row.get("speaker") or "").strip()
         said = first.setdefault(imitation, (number, *about))
         if (imitation, recording) in pairs:
             complain(table, f"row {number} repeats the pair of row {pairs[imitation, recording]}")
