@@ -1,8 +1,9 @@
 """People decide: every system that can search, measured with imitations by people, none of whom was trained on.
 
 * ``telephone``: of each unflagged imitation of ``telephone-imitations`` (244), the rank of the recording that its maker
-  heard, among the 170 that somebody heard; never the imitation itself. Choices were made on the chains ``frip`` and
-  ``heeh``; the other two, ``riri`` and ``splish``, only report. Candidates are always all 170.
+  heard, among the 170 that somebody heard; never the imitation itself. The weights of fusions were chosen on the chains
+  ``frip`` and ``heeh`` ("chosen by"); the other two, ``riri`` and ``splish``, only report them ("held out"). Recipes were
+  chosen with all of it in sight (docs/people.md). Candidates are always all 170.
 * ``beatbox``: of each kick, snare and hi-hat of ``beatbox-paullin1`` (202), the rank of the first of its class among
   those of ``gmrockkit-drums`` and ``dirt-samples-subset``, averaged within and then over the three classes.
 * ``nonverbal``: of each sneeze and cry of ``nonverbal-deeply-subset`` (40), the rank of the first sneeze or baby's cry
@@ -36,7 +37,7 @@ from iminet_viz.evaluation import RetrievalResult, evaluate_retrieval
 from iminet_viz.scoring import NETWORKS, Scorer, load_scorer
 from iminet_viz.trials import Trial, compare_trial, run_trial
 
-CHOSEN_BY = ("between-frip", "between-heeh")  # chains by which recipes and read-outs were chosen
+CHOSEN_BY = ("between-frip", "between-heeh")  # chains by which the weights of fusions were chosen
 CRIES = {"sneezing": "006_-_Person_sneeze", "crying": "004_-_Baby_cry"}  # nonverbal-deeply-subset: esc10
 
 
