@@ -2,8 +2,8 @@
 
 * ``telephone``: of each unflagged imitation of ``telephone-imitations`` (244), the rank of the recording that its maker
   heard, among the 170 that somebody heard; never the imitation itself. The weights of fusions were chosen on the chains
-  ``frip`` and ``heeh`` ("chosen by"); the other two, ``riri`` and ``splish``, only report them ("held out"). Recipes were
-  chosen with all of it in sight (docs/people.md). Candidates are always all 170.
+  ``frip`` and ``heeh`` ("chosen by"); the other two, ``riri`` and ``splish``, only report them ("held out"). Recipes
+  were chosen with all of it in sight (docs/people.md). Candidates are always all 170.
 * ``beatbox``: of each kick, snare and hi-hat of ``beatbox-paullin1`` (202), the rank of the first of its class among
   those of ``gmrockkit-drums`` and ``dirt-samples-subset``, averaged within and then over the three classes.
 * ``nonverbal``: of each sneeze and cry of ``nonverbal-deeply-subset`` (40), the rank of the first sneeze or baby's cry
