@@ -40,7 +40,7 @@ from iminet_viz.errors import DatasetError, IminetVizError, TrainingError
 from iminet_viz.evaluation import evaluate_within
 from iminet_viz.imitator.batch import cores, for_workers
 from iminet_viz.models import Imisound, Siamese, TLIminet
-from iminet_viz.pairs import PairSplit, split_sounds
+from iminet_viz.pairs import SPLIT_SEED, PairSplit, split_sounds
 from iminet_viz.systems import SYSTEMS, VIEWS, AnyRecipe
 from iminet_viz.tables import CATEGORIES, Scores, searched, write_results
 from iminet_viz.training import (
@@ -55,7 +55,6 @@ from iminet_viz.training import (
 )
 
 IMITATIONS = 10  # of each sound
-SPLIT_SEED = 0  # split and negative pairs are the same for every seed
 AT_ONCE = 256  # queries searched
 # Feature maps of a batch are hundreds of MB. By default each goes back to the system and is asked for again, a third of
 # the time of a training step (1.3 + 0.6 s instead of 1.2 + 0.05 s); kept, a process takes 2.6 instead of 1.5 GB.
@@ -399,7 +398,7 @@ def run_table1(
     if lacking := sorted(set(vocalsketch.SUBSETS) - {pair.category for pair in pairs}):
         raise DatasetError(f"{root}: has no sound of {lacking[0]!r}; the table needs all of {', '.join(CATEGORIES)}")
     experiment = Experiment(root, out, dataset, split, device, epochs)
-    jobs = [(name, seed) for name in names for seed in range(seeds if SYSTEMS[name].recipe else 1)]
+    jobs = _jobs(names, seeds)
     for name in names:
         recipe, build = experiment.recipe(name, 0), SYSTEMS[name].build
         if isinstance(recipe, Recipe) and recipe.pretrained_layers and build is not None:
@@ -411,9 +410,8 @@ def run_table1(
     else:
         write_json(out / "split.json", described)
     for job in jobs:
-        stored, recipe = experiment.folder(job) / "recipe.json", experiment.recipe(*job)
-        asked = {} if recipe is None else json.loads(json.dumps(dataclasses.asdict(recipe)))
-        if stored.is_file() and read_json(stored) != asked:
+        stored = experiment.folder(job) / "recipe.json"
+        if stored.is_file() and not _has_recipe(experiment, job):
             raise TrainingError(f"{stored}: is another recipe than the one asked for; choose another folder")
     missing = [job for job in jobs if not experiment.result(job).is_file()]
     views = [(name, -1) for name in VIEWS if any(SYSTEMS[job[0]].view == name for job in missing)]
@@ -423,12 +421,14 @@ def run_table1(
         if some:
             perform_all(experiment, some, workers, report)
     # what an earlier call finished stays in the table
-    finished = [
-        (name, seed) for name in SYSTEMS if name not in names for seed in range(seeds if SYSTEMS[name].recipe else 1)
+    kept = [
+        name
+        for name in SYSTEMS
+        if name not in names
+        and all(experiment.result(job).is_file() and _has_recipe(experiment, job) for job in _jobs([name], seeds))
     ]
-    kept = {job[0] for job in finished} - {job[0] for job in finished if not _is_finished(experiment, job)}
     names = tuple(name for name in SYSTEMS if name in names or name in kept)
-    jobs = [*jobs, *(job for job in finished if job[0] in kept)]
+    jobs += _jobs(kept, seeds)
     config = {
         "command": command,
         "seeds": seeds,
@@ -446,11 +446,16 @@ def run_table1(
     return config
 
 
-def _is_finished(experiment: Experiment, job: Job) -> bool:
-    """Whether a run is there, whole, and of the recipe that a new one would have."""
+def _jobs(names: Sequence[str], seeds: int) -> list[Job]:
+    """Each system with each seed; what is not trained has one result for all."""
+    return [(name, seed) for name in names for seed in range(seeds if SYSTEMS[name].recipe else 1)]
+
+
+def _has_recipe(experiment: Experiment, job: Job) -> bool:
+    """Whether the run that is there has the recipe that a new one would have."""
     stored, recipe = experiment.folder(job) / "recipe.json", experiment.recipe(*job)
     asked = {} if recipe is None else json.loads(json.dumps(dataclasses.asdict(recipe)))
-    return experiment.result(job).is_file() and stored.is_file() and read_json(stored) == asked
+    return stored.is_file() and read_json(stored) == asked
 
 
 def _describe_split(experiment: Experiment, pairs: Sequence[Pair]) -> dict[str, Any]:

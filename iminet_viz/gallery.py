@@ -246,19 +246,20 @@ def write_entry(
         with atomic_path(folder / f"{role}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, values.astype(np.float16), allow_pickle=False)
         config, level = pattern.frontends[role], pattern.db_statistics[role]
+        sides[role] = {
+            "array": f"{role}.npy",
+            "sound": None,
+            "bands": config.shape[0],
+            "frames": config.shape[1],
+            "duration_s": round(config.duration_s, 4),
+        }
         if not isinstance(config, LogMelConfig):
-            shape = {"bands": config.shape[0], "frames": config.shape[1], "duration_s": round(config.duration_s, 4)}
-            sides[role] = {"array": f"{role}.npy", "sound": None, **shape}
             continue
         made = sonify(values, config, level.mean_db, level.std_db, sound, pattern.seed)
         save_audio(folder / f"{role}.flac", made.waveform, made.sample_rate)
         heard[role] = hear(model, role, folder / f"{role}.flac")
-        sides[role] = {
-            "array": f"{role}.npy",
+        sides[role] |= {
             "sound": f"{role}.flac",
-            "bands": config.shape[0],
-            "frames": config.shape[1],
-            "duration_s": round(config.duration_s, 4),
             "sample_rate": made.sample_rate,
             "mean_db": level.mean_db,
             "std_db": level.std_db,

@@ -10,6 +10,8 @@ import numpy as np
 from iminet_viz.datasets import Clip, Pair
 from iminet_viz.errors import DatasetError
 
+SPLIT_SEED = 0  # of an experiment: split and negative pairs are the same for every seed of the training
+
 
 @dataclasses.dataclass(frozen=True)
 class PairSplit:

@@ -42,7 +42,15 @@ from iminet_viz.evaluation import (
 from iminet_viz.frontends import FrontEndConfig, make_frontend, standardize
 from iminet_viz.models import LanguageTower, Model, Siamese, SoundTower, TLIminet
 from iminet_viz.models.tl_iminet import ClassifierConfig, TLIminetConfig
-from iminet_viz.pairs import LabelledPair, PairSplit, label_pairs, split_chains, split_collections, split_sounds
+from iminet_viz.pairs import (
+    SPLIT_SEED,
+    LabelledPair,
+    PairSplit,
+    label_pairs,
+    split_chains,
+    split_collections,
+    split_sounds,
+)
 from iminet_viz.scoring import Scorer, part_of
 from iminet_viz.trials import evaluate_trial, run_trial
 
@@ -848,7 +856,7 @@ def evaluate_model(model: TrainedModel, data: Path) -> dict[str, Any]:
         raise TrainingError(f"{model.name}: its config.json names no recipe, so its test part is not known")
     name = model.config["data"]["name"]
     if name in (demo.NAME, vocalsketch.NAME):
-        test = split_sounds(DATASETS[name].load(data), seed=0).test
+        test = split_sounds(DATASETS[name].load(data), SPLIT_SEED).test
         trial, (scores,) = run_trial(test, data, [Scorer(model.name, (part_of(model),))])
         within = evaluate_trial(trial, scores).within
         assert within is not None
