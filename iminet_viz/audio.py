@@ -223,6 +223,12 @@ def _is_unknown(length: int) -> bool:
     return length >= 0xFFFFFFF0 or length in (0x7FFFFFFF, 0x80000000) or 0x7FFFEF00 < length <= 0x7FFFF000
 
 
+def quantize(waveform: np.ndarray) -> np.ndarray:
+    """What a FLAC of :func:`save_audio` keeps, 16 bits: ``(samples,)`` in [-1, 1] to the same, float32."""
+    steps = np.rint(np.asarray(waveform, np.float64) * 32_768)
+    return (np.minimum(steps, 32_767) / 32_768).astype(np.float32)
+
+
 def save_audio(path: str | os.PathLike[str], waveform: np.ndarray, sample_rate: int, comment: str = "") -> None:
     """Write ``(samples,)`` float in [-1, 1] as 16-bit WAV or FLAC, by the suffix; the file appears whole or not at all.
 

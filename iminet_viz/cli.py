@@ -5,6 +5,7 @@ Heavy imports stay inside the verbs, so that ``--help`` is instant.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from iminet_viz.errors import IminetVizError
 
 FOLDER = click.Path(path_type=Path)
 ROLES = ("imitation", "recording")
+SIDE_FILES = (".npy", ".flac", ".direct.flac")  # of a pattern
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 SEED = click.IntRange(0, 2**31 - 1)
@@ -328,16 +330,21 @@ def models(as_json: bool) -> None:
 @click.argument("model")
 @click.argument("folders", nargs=-1, required=True, type=FOLDER)
 @click.option("--out", type=FOLDER, help="File to write (default: reference.safetensors in the model's folder).")
+@click.option("--test", type=FOLDER, help="The sounds MODEL was trained on: each neuron's importance on its test part.")
 @device_option
 @force_option
-def reference(model: str, folders: tuple[Path, ...], out: Path | None, device: str, force: bool) -> None:
+def reference(
+    model: str, folders: tuple[Path, ...], out: Path | None, test: Path | None, device: str, force: bool
+) -> None:
     """Store the activations of MODEL's neurons on all recordings of FOLDERS; patterns are judged against them.
 
-    Only numbers and file names are stored, never sound.
+    Only numbers and file names are stored, never sound. What an older file of the same weights holds of unchanged
+    recordings is taken over. With --test, the mean reciprocal rank that is lost without each neuron is stored too: some
+    minutes more.
     """
     from iminet_viz.audio import find_audio
     from iminet_viz.checkpoint import load_model
-    from iminet_viz.errors import GalleryError
+    from iminet_viz.errors import CheckpointError, GalleryError
     from iminet_viz.patterns import evidence
 
     loaded = load_model(model, _device(device))
@@ -345,6 +352,9 @@ def reference(model: str, folders: tuple[Path, ...], out: Path | None, device: s
     path = out or loaded.folder / evidence.FILE_NAME
     if path.exists() and not force:
         raise GalleryError(f"{path}: is there already; --force replaces it")
+    known = None
+    with contextlib.suppress(CheckpointError):  # none, or of other weights
+        known = evidence.load_references(path, loaded)
     files = [
         (f"{folder.resolve().name}/{file.relative_to(folder).as_posix()}", file)
         for folder in folders
@@ -352,11 +362,19 @@ def reference(model: str, folders: tuple[Path, ...], out: Path | None, device: s
     ]
     failed: list[tuple[str, str]] = []
     with _progress("clips") as report:
-        references = evidence.compute_references(loaded, files, lambda n, m: report("", n, m), failed)
+        references = evidence.compute_references(loaded, files, lambda n, m: report("", n, m), failed, known)
+    if test is not None:
+        from iminet_viz.patterns.importance import add_importance
+        from iminet_viz.training import test_pairs
+
+        with _progress("neurons") as report:
+            references = add_importance(references, loaded, test_pairs(loaded, test), test.resolve().name, report)
     evidence.save_references(path, references)
     for _, reason in failed:
         click.echo(f"left out: {reason}", err=True)
     click.echo(f"{len(references.clips)} clips, {len(failed)} left out: {path}")
+    if references.importance_of:
+        click.echo(f"importance: {references.importance_of}")
 
 
 @main.command()
@@ -458,6 +476,13 @@ def _engine(values: dict[str, Any]) -> Any:
 @click.argument("neuron", type=int)
 @click.option("--unit", metavar="BAND,FRAME", help="One position of the feature map instead of its mean.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for pattern.png, sounds, arrays and pattern.json.")
+@click.option(
+    "--sound",
+    type=click.Choice(["griffin-lim", "direct", "both"]),
+    default="both",
+    show_default=True,
+    help="The picture made audible, a sound that excites the neuron itself, or both; direct starts from the other.",
+)
 @seed_option
 @device_option
 @force_option
@@ -469,6 +494,7 @@ def maximize(
     neuron: int,
     unit: str | None,
     out: Path,
+    sound: str,
     seed: int,
     device: str,
     force: bool,
@@ -480,12 +506,12 @@ def maximize(
     LAYER is one of the model's: imitation.conv1 ... recording.conv3, or fc1 (a pair of inputs), of TL-IMINET. Of models
     whose inputs are no log-mel (IMINET, the aligned net) there is no sound.
     """
-    from iminet_viz import gallery
+    from iminet_viz import assessment
+    from iminet_viz import gallery as galleries
     from iminet_viz.checkpoint import load_model
     from iminet_viz.errors import GalleryError
     from iminet_viz.patterns import engine as engines
     from iminet_viz.patterns import evidence, objectives
-    from iminet_viz.sonification import SonifySettings
 
     if (out / "pattern.json").exists() and not force:
         raise GalleryError(f"{out}: holds a pattern already; --force replaces it")
@@ -506,27 +532,41 @@ def maximize(
 
         pattern = engines.maximize(loaded, objective, config, seed, seen)
     references = evidence.stored_references(loaded)
-    for name in ("pattern.png", "pattern.json", *(f"{role}{end}" for role in ROLES for end in (".npy", ".flac"))):
+    with _progress("sounds and evidence"):
+        assessed = assessment.assess(loaded, pattern, assessment.AssessSettings(**_sounds(sound)), references)
+    for name in ("pattern.png", "pattern.json", *(f"{role}{end}" for role in ROLES for end in SIDE_FILES)):
         (out / name).unlink(missing_ok=True)  # of an earlier pattern, which may have had another side
-    entry = gallery.write_entry(out, pattern, loaded, SonifySettings(), references)
+    entry = galleries.write_entry(out, assessed, references)
     if as_json:
         click.echo(json.dumps(entry, indent=2))
         return
     click.echo(f"{entry['objective']} of {entry['model']}: activation {entry['activation']:.3f} on the ReLU network")
-    if entry["reference"]:
-        real = entry["reference"]
-        kind = "pairs of real clips" if layer == "fc1" else "real clips"
-        click.echo(f"  largest on {real['clips']} {kind} {real['max']:.3f}, percentile {real['percentile']:.1f}")
-    for role, side in entry["inputs"].items():
-        kept = side.get("activation_kept")
-        if side["sound"] is None:
-            click.echo(f"  {role}: no sound, only log-mel inputs can be made to sound")
-            continue
-        share = f"{100 * kept:.0f} % of the activation kept" if kept is not None else "no activation to keep"
-        click.echo(
-            f"  {role} sound: {share}, log-mel error {side['log_mel_error_db']:.1f} dB, crest {side['crest_db']:.1f} dB"
-        )
+    for key, measure in evidence.MEASURES.items():
+        value = entry["evidence"][key]
+        if value is not None:
+            click.echo(f"  {measure.label.lower()}: {_with_unit(value, measure.unit)}")
+    for method, made in assessed.sounds.items():
+        kept = made.activation_kept
+        share = f"{kept:.0%} of the activation kept" if kept is not None else "no activation to keep"
+        crests = " and ".join(f"{side.crest_db:.1f}" for side in made.numbers.values())
+        click.echo(f"  {method} sound: {share}, crest {crests} dB")
+    if not assessed.sounds:
+        click.echo("  no sound: only log-mel inputs can be made to sound")
+    for warning in entry["warnings"]:
+        click.echo(f"  beware: {warning}")
     click.echo(f"  {out}")
+
+
+def _sounds(choice: str) -> dict[str, Any]:
+    """Settings that leave out the direct sounds, if so."""
+    return {"direct": None} if choice == "griffin-lim" else {}
+
+
+def _with_unit(value: float, unit: str) -> str:
+    """A measure as text; its unit as :class:`iminet_viz.patterns.evidence.Measure` has it."""
+    if unit == "%":
+        return f"{value:.0%}"
+    return f"{value:.3g}" + {"x": " times", "dB": " dB"}.get(unit, "")
 
 
 @main.group()
@@ -544,6 +584,9 @@ def gallery() -> None:
     show_default=True,
     help="Per layer and model; half as many fc1 pairs.",
 )
+@click.option("--all", "every", is_flag=True, help="Every neuron of every layer, and every fc1 pair.")
+@click.option("--sound", type=click.Choice(["griffin-lim", "both"]), default="both", show_default=True)
+@click.option("--no-stability", is_flag=True, help="No second patterns and no random net: a third of the time.")
 @click.option("--out", type=FOLDER, required=True, help="Folder to make; an interrupted build there is continued.")
 @click.option("--exemplars", type=FOLDER, help="Folder of recordings: shows those that excite each neuron most.")
 @click.option("--manifest", type=FOLDER, help="Build again what this manifest.json describes.")
@@ -556,6 +599,9 @@ def gallery_build(
     names: tuple[str, ...],
     more: tuple[str, ...],
     neurons: int,
+    every: bool,
+    sound: str,
+    no_stability: bool,
     out: Path,
     exemplars: Path | None,
     manifest: Path | None,
@@ -570,6 +616,7 @@ def gallery_build(
     Example: iminet-viz gallery build --models tl-iminet-conv123 tl-iminet-scratch --out DIR
     """
     from iminet_viz import gallery as galleries
+    from iminet_viz.assessment import AssessSettings
     from iminet_viz.checkpoint import read_json
 
     if manifest is not None:
@@ -579,22 +626,27 @@ def gallery_build(
     else:
         if not names and not more:
             raise click.UsageError("name at least one model: --models NAME [NAME ...]")
-        settings = galleries.GallerySettings((*names, *more), neurons, seed, _engine(engine))
+        assess = AssessSettings(**_sounds(sound), stability=not no_stability)
+        count = None if every else neurons
+        settings = galleries.GallerySettings((*names, *more), count, seed, _engine(engine), assess)
     with _progress("patterns") as report:
         made = galleries.build(settings, out, exemplars, _device(device), force, report)
     beaten = [entry["reference"]["exceeds"] for entry in made["entries"] if entry["reference"]]
+    doubtful = sum(bool(entry["warnings"]) for entry in made["entries"])
     if as_json:
         figures = {
             "entries": len(made["entries"]),
             "failed": made["failed"],
             "exceed_real": sum(beaten),
             "of": len(beaten),
+            "doubtful": doubtful,
         }
         click.echo(json.dumps({**figures, "page": str(out / "index.html")}, indent=2))
     else:
         click.echo(
             f"{len(made['entries'])} patterns; "
-            f"{sum(beaten)} of {len(beaten)} excite their neuron more than any real clip"
+            f"{sum(beaten)} of {len(beaten)} excite their neuron more than any real clip; "
+            f"{doubtful} come with a warning that they are weak evidence"
         )
         for failure in made["failed"]:
             click.echo(f"failed: {failure['id']}: {failure['reason']}", err=True)

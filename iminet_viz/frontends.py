@@ -271,6 +271,36 @@ class LogMel(FrontEnd):
         return librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.fmax)[1:-1]
 
 
+@functools.lru_cache(maxsize=8)
+def frontend_of(config: LogMelConfig) -> LogMel:
+    """Build a log-mel once, on the CPU: its basis costs more than its use."""
+    return LogMel(config)
+
+
+def to_mel_power(pattern: np.ndarray, config: LogMelConfig, mean_db: float, std_db: float) -> np.ndarray:
+    """Undo standardisation and decibels: ``10 ** (dB / 10)`` of ``dB = pattern * std_db + mean_db``.
+
+    The largest value is made 1 (the front end knows no absolute level either, so ``mean_db`` cancels), and nothing
+    is lower than ``config.top_db`` below it.
+
+    Shape:
+        ``(bands, frames)`` to the same, float64 in ``[10 ** (-top_db / 10), 1]``.
+
+    Raises:
+        FrontEndError: the pattern has another shape or is not finite, or the level is not.
+    """
+    pattern = np.asarray(pattern, np.float64)
+    if pattern.shape != config.shape:
+        raise FrontEndError(f"pattern of shape {pattern.shape}, the front end expects (bands, frames) = {config.shape}")
+    if not (math.isfinite(mean_db) and math.isfinite(std_db) and std_db >= 0):
+        raise FrontEndError(f"level of {mean_db} +- {std_db} dB, expected finite numbers and a deviation of at least 0")
+    with np.errstate(over="ignore"):  # overflow gives infinity, refused here; what falls below the floor may
+        db = pattern * std_db
+        if not np.isfinite(db).all():
+            raise FrontEndError("the pattern holds NaN, infinite or absurdly large values")
+        return 10 ** (np.maximum(db - db.max(), -config.top_db) / 10)
+
+
 class ConstantQ(FrontEnd):
     """Constant-Q magnitude in dB, by one FFT per frame and kernels in the frequency domain (Brown and Puckette, 1992).
 

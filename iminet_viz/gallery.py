@@ -5,14 +5,16 @@
     DIR/index.html                            the page; everything it shows is embedded or beside it
     DIR/manifest.json                         all entries, figures, settings; written last
     DIR/figures/figure7.png ...               the paper's layout
-    DIR/entries/MODEL/LAYER/NEURON/           pattern.png, {role}.flac, {role}.npy, pattern.json (written last)
-    DIR/exemplars/                            top real clips, only where a folder of recordings was given
+    DIR/entries/MODEL/LAYER/NEURON/           pattern.png, {role}.flac, {role}.direct.flac, {role}.npy; pattern.json last
+    DIR/exemplars/, DIR/references/           top real clips, and what all clips do to all neurons: only where a folder
+                                              of recordings was given
 
 A build that was interrupted goes on where it stopped; the same settings give the same bytes on the same machine.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -25,18 +27,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from iminet_viz.assessment import GRIFFIN_LIM, Assessment, AssessSettings, Sound, activation_of, assess_many
 from iminet_viz.audio import atomic_path, crest_db, find_audio, fit_length, load_audio, read_native, save_audio
 from iminet_viz.checkpoint import DbStatistics, TrainedModel, load_model, read_json, write_json
 from iminet_viz.errors import AudioError, CheckpointError, GalleryError, IminetVizError
 from iminet_viz.frontends import LogMelConfig, config_from_dict, config_to_dict
 from iminet_viz.patterns import evidence, objectives
-from iminet_viz.patterns.engine import EngineConfig, Pattern, layer_values, maximize_many
+from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
+from iminet_viz.patterns.evidence import Evidence
 from iminet_viz.patterns.objectives import Objective, Term
+from iminet_viz.patterns.stability import make_control
 from iminet_viz.plotting import plot_pairs, plot_pattern, plot_spectrogram, plot_tower, save_figure
-from iminet_viz.sonification import SonifySettings, realizability, sonify
 
-FORMAT = 1
+FORMAT = 2  # 1 had no evidence beside relu_transfer and alive
 TRACE_POINTS = 64
+AT_ONCE = 24  # patterns that are optimised together: a build that was killed loses so many at most
 
 Progress = Callable[[str, int, int], None]  # what is being made, entries done, entries in all
 
@@ -46,10 +51,10 @@ class GallerySettings:
     """All that decides a gallery besides the models' weights and the recordings."""
 
     models: tuple[str, ...]
-    neurons: int = 4
+    neurons: int | None = 4  # of a layer; None: all
     seed: int = 0
     engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
-    sound: SonifySettings = dataclasses.field(default_factory=SonifySettings)
+    assess: AssessSettings = dataclasses.field(default_factory=AssessSettings)
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> GallerySettings:
@@ -67,7 +72,7 @@ class GallerySettings:
                 neurons=values["neurons"],
                 seed=values["seed"],
                 engine=EngineConfig(**values["engine"]),
-                sound=SonifySettings(**values["sound"]),
+                assess=AssessSettings.from_dict(values["assess"]),
             )
         except (KeyError, TypeError) as error:
             raise GalleryError(f"the settings of the manifest do not fit this version ({error})") from None
@@ -104,7 +109,7 @@ def build(
     """
     if not settings.models:
         raise GalleryError("no model was given")
-    if settings.neurons < 1:
+    if settings.neurons is not None and settings.neurons < 1:
         raise GalleryError(f"{settings.neurons} neurons per layer were asked for, expected at least 1")
     models = [load_model(name, device) for name in settings.models]
     for model in models:
@@ -120,29 +125,14 @@ def build(
     references = {model.name: _references(model, exemplars, out, unreadable) for model in models}
     chosen = choose_neurons(models, references, settings)
     total = sum(len(neurons) for by_layer in chosen.values() for neurons in by_layer.values())
-
-    entries: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    patterns: dict[str, dict[str, list[Pattern]]] = {}
-    for model in models:
-        patterns[model.name] = {}
-        for layer, neurons in chosen[model.name].items():
-            made = _make_layer(
-                model,
-                layer,
-                neurons,
-                settings,
-                references[model.name],
-                out,
-                exemplars,
-                progress,
-                total,
-                entries,
-                failed,
-            )
-            patterns[model.name][layer] = made
+    work = _Work(settings, out, exemplars, references, total, progress)
+    patterns = {
+        model.name: {layer: _make_layer(work, model, layer, neurons) for layer, neurons in chosen[model.name].items()}
+        for model in models
+    }
     figures = _draw_figures(patterns, out)
-    _remove_strangers(out, entries)
+    stored = {f"references/{model.name}.safetensors" for model in models if exemplars}
+    _remove_strangers(out, work.entries)
     manifest = {
         "format": FORMAT,
         "title": f"What {' and '.join(settings.models)} listen for",
@@ -151,14 +141,45 @@ def build(
         "settings": dataclasses.asdict(settings),
         "models": [{"name": model.name, "fingerprint": model.fingerprint} for model in models],
         "reference": _describe(references[models[0].name], exemplars, models[0]),
+        "references": {name: _hash(out / name) for name in sorted(stored)},
+        "measures": {key: dataclasses.asdict(measure) for key, measure in evidence.MEASURES.items()},
         "figures": figures,
-        "failed": unreadable + failed,
-        "entries": entries,
+        "failed": unreadable + work.failed,
+        "entries": work.entries,
     }
     write_json(out / "manifest.json", manifest)
     _write_page(out, manifest)
     shutil.rmtree(out / ".work", ignore_errors=True)
     return manifest
+
+
+@dataclasses.dataclass
+class _Work:
+    """A build that is going on."""
+
+    settings: GallerySettings
+    out: Path
+    exemplars: Path | None
+    references: Mapping[str, evidence.References | None]
+    total: int
+    progress: Progress | None
+    done: int = 0
+    entries: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    failed: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    controls: dict[str, list[dict[str, np.ndarray]]] = dataclasses.field(default_factory=dict)
+
+    def say(self, what: str) -> None:
+        """Report how far the build is."""
+        if self.progress:
+            self.progress(what, self.done, self.total)
+
+    def control(self, model: TrainedModel, layer: str) -> list[dict[str, np.ndarray]]:
+        """Textures of a random net, made once for all models of one architecture and level."""
+        key = f"{layer} {model.network.KIND} {model.network.config} {model.db_statistics}"
+        if key not in self.controls:
+            self.say(f"{model.name} {layer}: patterns of a random net")
+            self.controls[key] = make_control(model, layer, self.settings.engine)
+        return self.controls[key]
 
 
 def choose_neurons(
@@ -169,15 +190,17 @@ def choose_neurons(
     chosen: dict[str, dict[str, list[tuple[int, dict[str, Any] | None]]]] = {model.name: {} for model in models}
     for place, layer in enumerate(first.network.layers):
         channels = first.network.n_channels(layer)
-        alive = np.arange(channels)
         activity = {m.name: _activity(references[m.name], layer) for m in models}
         own = activity[first.name]
-        if own is not None and (own.max(axis=0) > 0).any():
-            alive = np.flatnonzero(own.max(axis=0) > 0)
-        rng = np.random.default_rng((settings.seed, place))
-        # a pair takes twice the room: half as many, as in the paper
-        wanted = (settings.neurons + 1) // 2 if layer == "fc1" else settings.neurons
-        neurons = sorted(int(n) for n in rng.choice(alive, size=min(wanted, len(alive)), replace=False))
+        neurons = list(range(channels))
+        if settings.neurons is not None:
+            alive = np.arange(channels)
+            if own is not None and (own.max(axis=0) > 0).any():
+                alive = np.flatnonzero(own.max(axis=0) > 0)
+            rng = np.random.default_rng((settings.seed, place))
+            # a pair takes twice the room: half as many, as in the paper
+            wanted = (settings.neurons + 1) // 2 if layer == "fc1" else settings.neurons
+            neurons = sorted(int(n) for n in rng.choice(alive, size=min(wanted, len(alive)), replace=False))
         own_pairs: list[tuple[int, dict[str, Any] | None]] = [(neuron, None) for neuron in neurons]
         chosen[first.name][layer] = own_pairs
         for other in models[1:]:
@@ -203,80 +226,49 @@ def choose_neurons(
     return chosen
 
 
-@torch.no_grad()
-def hear(model: TrainedModel, role: str, path: Path) -> np.ndarray:
-    """What a tower gets of a sound file: ``(bands, frames)``, standardised."""
-    frontend = model.frontends[role]
-    waveform = frontend.fit(load_audio(path, frontend.config.sample_rate))
-    return frontend(torch.from_numpy(waveform)[None].to(model.device))[0, 0].cpu().numpy()
-
-
 def _clips(references: evidence.References | None) -> tuple[str, ...]:
     return references.clips if references else ()
 
 
 def write_entry(
     folder: Path,
-    pattern: Pattern,
-    model: TrainedModel,
-    sound: SonifySettings,
+    assessed: Assessment,
     references: evidence.References | None = None,
     extra: Mapping[str, Any] | None = None,
-    exemplars: tuple[Path, Path] | None = None,
+    exemplars: tuple[TrainedModel, Path, Path] | None = None,
 ) -> dict[str, Any]:
-    """Write a pattern's picture, sounds (of log-mel inputs), arrays and, last, ``pattern.json``.
+    """Write a pattern's picture, sounds, arrays and, last, ``pattern.json``.
 
     Args:
         folder: made if missing.
-        pattern: what to write.
-        model: the model it belongs to.
-        sound: how it becomes a sound.
-        references: real clips to compare it with.
+        assessed: what to write.
+        references: real clips that it was compared with.
         extra: further keys of the entry.
-        exemplars: folder of the recordings and root of the gallery: the top clips are copied there.
+        exemplars: the model, the folder of the recordings and the root of the gallery: the top clips are copied there.
 
     Returns:
         The entry as written.
     """
+    pattern = assessed.pattern
     picture = folder / "pattern.png"
     save_figure(picture, plot_pattern(pattern))
     sides: dict[str, Any] = {}
-    heard: dict[str, np.ndarray] = {}
     for role, values in pattern.inputs.items():
         with atomic_path(folder / f"{role}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, values.astype(np.float16), allow_pickle=False)
         config, level = pattern.frontends[role], pattern.db_statistics[role]
         sides[role] = {
             "array": f"{role}.npy",
-            "sound": None,
             "bands": config.shape[0],
             "frames": config.shape[1],
             "duration_s": round(config.duration_s, 4),
-        }
-        if not isinstance(config, LogMelConfig):
-            continue
-        made = sonify(values, config, level.mean_db, level.std_db, sound, pattern.seed)
-        save_audio(folder / f"{role}.flac", made.waveform, made.sample_rate)
-        heard[role] = hear(model, role, folder / f"{role}.flac")
-        sides[role] |= {
-            "sound": f"{role}.flac",
-            "sample_rate": made.sample_rate,
             "mean_db": level.mean_db,
             "std_db": level.std_db,
-            "realizability": realizability(values, config, level.mean_db, level.std_db),
-            "crest_db": made.crest_db,
-            "log_mel_error_db": made.log_mel_error_db,
-            "buzz_db": made.buzz_db,
-            "gain": made.gain,
+            "sounds": {method: _write_sound(folder, role, sound) for method, sound in assessed.sounds.items()},
         }
-    if heard:  # E4: the sounds of all sides together, back through the front ends
-        activation = activation_of(model, pattern.objective, heard)
-        for side in sides.values():
-            side["activation"] = activation
-            side["activation_kept"] = activation / pattern.activation if pattern.activation > 0 else None
     real = evidence.compare_with_real(pattern, references) if references else None
     if real and exemplars:
-        _copy_exemplars(real["top"], model, *exemplars)
+        _copy_exemplars(real["top"], *exemplars)
     trace = pattern.trace[np.linspace(0, len(pattern.trace) - 1, min(len(pattern.trace), TRACE_POINTS)).astype(int)]
     term = pattern.objective.terms[0]
     simple = len(pattern.objective.terms) == 1 and term.direction is None
@@ -294,8 +286,8 @@ def write_entry(
         "engine": dataclasses.asdict(pattern.config),
         "activation": pattern.activation,
         "activation_leaky": pattern.activation_leaky,
-        "relu_transfer": pattern.relu_transfer,
-        "alive": pattern.alive,
+        "evidence": pattern.evidence.as_dict(),
+        "warnings": pattern.evidence.warnings(),
         "converged": pattern.converged,
         "steps": len(pattern.trace),
         "trace": [round(float(value), 5) for value in trace],
@@ -306,10 +298,25 @@ def write_entry(
         "picture_size": list(_png_size(picture)),
         **(extra or {}),
     }
-    names = [picture.name, *(side[key] for side in sides.values() for key in ("array", "sound") if side[key])]
+    sounds = [sound["file"] for side in sides.values() for sound in side["sounds"].values()]
+    names = [picture.name, *(side["array"] for side in sides.values()), *sounds]
     entry["files"] = {name: _hash(folder / name) for name in names}
     write_json(folder / "pattern.json", entry)
     return entry
+
+
+def _write_sound(folder: Path, role: str, sound: Sound) -> dict[str, Any]:
+    """Write one side of a sound; returns its numbers."""
+    name = f"{role}.flac" if sound.method == GRIFFIN_LIM else f"{role}.{sound.method}.flac"
+    save_audio(folder / name, sound.waveforms[role], sound.sample_rates[role])
+    return {
+        "file": name,
+        "sample_rate": sound.sample_rates[role],
+        "activation": sound.activation,
+        "activation_kept": sound.activation_kept,
+        **dataclasses.asdict(sound.numbers[role]),
+        "settings": dict(sound.settings),
+    }
 
 
 def read_pattern(folder: Path) -> Pattern:
@@ -350,9 +357,9 @@ def read_pattern(folder: Path) -> Pattern:
             config=EngineConfig(**entry["engine"]),
             activation=entry["activation"],
             activation_leaky=entry["activation_leaky"],
-            alive=entry["alive"],
             trace=np.asarray(entry["trace"], np.float32),
             converged=entry["converged"],
+            evidence=Evidence(**entry["evidence"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, IminetVizError) as error:
         raise GalleryError(f"{folder}: not a whole entry ({error})") from None
@@ -362,14 +369,6 @@ def _read_array(path: Path) -> np.ndarray:
     """Read a plain .npy; never an archive, never a pickle."""
     with path.open("rb") as file:
         return np.lib.format.read_array(file, allow_pickle=False)
-
-
-@torch.no_grad()
-def activation_of(model: TrainedModel, objective: Objective, inputs: Mapping[str, np.ndarray]) -> float:
-    """Activation of an objective on the model's own ReLU network; inputs ``{role: (bands, frames)}``."""
-    tensors = {role: torch.from_numpy(values)[None].to(model.device) for role, values in inputs.items()}
-    values = layer_values(model.network, [objective], tensors)
-    return float(objective({layer: value[0] for layer, value in values.items()}))
 
 
 def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> list[str]:
@@ -407,7 +406,12 @@ def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> li
             faults.append(f"model {name}: its weights are not those that the gallery was made with")
             del loaded[name]
     references = {name: evidence.stored_references(model) for name, model in loaded.items()}
+    for name, digest in manifest.get("references", {}).items():
+        of = loaded.get(Path(name).stem)
+        if of is not None and not _check_file(folder, name, digest):
+            references[of.name] = evidence.load_references(folder / name, of)
     expected: dict[str, str | None] = {"manifest.json": None, "index.html": None}  # name: hash, if one is known
+    expected.update(manifest.get("references", {}))
     for number, figure in enumerate(figures):
         try:
             expected[figure["file"]] = figure["sha256"]
@@ -470,30 +474,31 @@ def _check_entry(
     if {**stored, "folder": entry["folder"]} != entry:
         faults.append(f"{where}: pattern.json and manifest.json differ")
     for role, side in entry["inputs"].items():
-        try:
-            waveform, rate = read_native(home / side["sound"])
-        except AudioError as error:
-            faults.append(f"{where}: {error}")
-            continue
         config = pattern.frontends[role]
-        if rate != config.sample_rate or len(waveform) != config.n_samples:
-            faults.append(
-                f"{where}: {side['sound']} has {len(waveform)} samples at {rate} Hz, expected {config.n_samples}"
-            )
-        elif abs(crest_db(waveform) - side["crest_db"]) > 0.1:
-            faults.append(f"{where}: {side['sound']} has crest {crest_db(waveform):.1f} dB, not {side['crest_db']:.1f}")
+        for sound in side["sounds"].values():
+            try:
+                waveform, rate = read_native(home / sound["file"])
+            except AudioError as error:
+                faults.append(f"{where}: {error}")
+                continue
+            name, crest = sound["file"], crest_db(waveform)
+            if rate != config.sample_rate or len(waveform) != config.n_samples:
+                faults.append(f"{where}: {name} has {len(waveform)} samples at {rate} Hz, expected {config.n_samples}")
+            elif abs(crest - sound["crest_db"]) > 0.1:
+                faults.append(f"{where}: {name} has crest {crest:.1f} dB, not {sound['crest_db']:.1f}")
     if model is not None:
         # another processor may round differently: one part in a thousand
         again = activation_of(model, pattern.objective, pattern.inputs)
         if not np.isclose(again, entry["activation"], rtol=1e-3, atol=1e-5):
             faults.append(f"{where}: its activation is {again:.5f}, the manifest says {entry['activation']:.5f}")
-        heard = {role: hear(model, role, home / side["sound"]) for role, side in entry["inputs"].items()}
-        again, stated = (
-            activation_of(model, pattern.objective, heard),
-            next(iter(entry["inputs"].values()))["activation"],
-        )
-        if not np.isclose(again, stated, rtol=1e-2, atol=1e-4):
-            faults.append(f"{where}: its sound reaches {again:.5f}, the manifest says {stated:.5f}")
+        for method, sound in next(iter(entry["inputs"].values()))["sounds"].items():
+            files = {role: home / side["sounds"][method]["file"] for role, side in entry["inputs"].items()}
+            heard = {role: evidence.load_input(model, role, file)[0, 0].cpu().numpy() for role, file in files.items()}
+            again = activation_of(model, pattern.objective, heard)
+            if not np.isclose(again, sound["activation"], rtol=1e-2, atol=1e-4):
+                faults.append(
+                    f"{where}: its {method} sound reaches {again:.5f}, the manifest says {sound['activation']:.5f}"
+                )
         faults += _check_reference(entry, pattern, references)
     return faults
 
@@ -539,13 +544,18 @@ def _references(
     if exemplars is None:
         return evidence.stored_references(model)
     files = [(str(path.relative_to(exemplars)), path) for path in find_audio(exemplars)]
-    kept = out / ".work" / f"{model.fingerprint}.safetensors"
-    if kept.is_file():
-        references = evidence.load_references(kept, model)
-        if set(references.clips) <= {name for name, _ in files}:
-            return references
+    kept = out / "references" / f"{model.name}.safetensors"
+    known = None
+    with contextlib.suppress(CheckpointError):  # of other weights, or cut off
+        known = evidence.load_references(kept, model) if kept.is_file() else None
     failures: list[tuple[str, str]] = []
-    references = evidence.compute_references(model, files, failed=failures)
+    references = evidence.compute_references(model, files, failed=failures, known=known)
+    stored = evidence.stored_references(model)
+    if stored is not None and stored.importance_of:  # measured on pairs, which the folder has none of
+        measured = {key: value for key, value in stored.values.items() if key.startswith("importance.")}
+        references = dataclasses.replace(
+            references, values={**references.values, **measured}, importance_of=stored.importance_of
+        )
     evidence.save_references(kept, references)
     listed = {failure["id"] for failure in unreadable}
     unreadable += [{"id": name, "reason": reason} for name, reason in failures if name not in listed]
@@ -576,43 +586,54 @@ def _describe(
 
 
 def _make_layer(
-    model: TrainedModel,
-    layer: str,
-    neurons: Sequence[tuple[int, dict[str, Any] | None]],
-    settings: GallerySettings,
-    references: evidence.References | None,
-    out: Path,
-    exemplars: Path | None,
-    progress: Progress | None,
-    total: int,
-    entries: list[dict[str, Any]],
-    failed: list[dict[str, str]],
+    work: _Work, model: TrainedModel, layer: str, neurons: Sequence[tuple[int, dict[str, Any] | None]]
 ) -> list[Pattern]:
-    """Make all entries of a layer that are not there yet, and return all its patterns."""
+    """Make all entries of a layer that are not there yet, some at a time, and return its patterns for the figures."""
+    settings, references = work.settings, work.references[model.name]
     make = objectives.fc_unit if layer == "fc1" else lambda index: objectives.channel(layer, index)
     places = {neuron: f"entries/{model.name}/{layer}/{neuron}" for neuron, _ in neurons}
+    twins = dict(neurons)
     keys = {neuron: _key(model, settings, references, twin) for neuron, twin in neurons}
-    missing = [neuron for neuron, _ in neurons if _finished(out / places[neuron], keys[neuron]) is None]
-    fresh: dict[int, Pattern] = {}
-    if missing:
-        made = maximize_many(model, [make(neuron) for neuron in missing], settings.engine, settings.seed)
-        fresh = dict(zip(missing, made, strict=True))
-    patterns = []
-    for neuron, twin in neurons:
-        folder = out / places[neuron]
-        entry = _finished(folder, keys[neuron])
-        try:
-            if entry is None:
-                copies = (exemplars, out) if exemplars else None
-                extra = {"twin": twin, "key": keys[neuron]}
-                entry = write_entry(folder, fresh[neuron], model, settings.sound, references, extra, copies)
-            patterns.append(fresh.get(neuron) or read_pattern(folder))
-            entries.append({**entry, "folder": places[neuron]})
-        except IminetVizError as error:
-            failed.append({"id": f"{model.name}/{layer}/{neuron}", "reason": str(error)})
-        if progress:
-            progress(f"{model.name} {layer}", len(entries) + len(failed), total)
-    return patterns
+    found = {neuron: _finished(work.out / places[neuron], keys[neuron]) for neuron in twins}
+    work.done += sum(entry is not None for entry in found.values())
+    missing = [neuron for neuron, entry in found.items() if entry is None]
+    control = work.control(model, layer) if missing and settings.assess.stability else ()
+    for first in range(0, len(missing), AT_ONCE):
+        some = missing[first : first + AT_ONCE]
+        failures: list[tuple[Objective, str]] = []
+        work.say(f"{model.name} {layer}: {len(some)} pictures")
+        made = maximize_many(model, [make(neuron) for neuron in some], settings.engine, settings.seed, failed=failures)
+        work.failed += [{"id": f"{model.name}/{layer}/{of.terms[0].channel}", "reason": why} for of, why in failures]
+        live = []
+        for pattern in made:
+            if reason := _dead(pattern, references):
+                work.failed.append({"id": f"{model.name}/{layer}/{pattern.neuron}", "reason": reason})
+            else:
+                live.append(pattern)
+        work.done += len(some) - len(live)
+        if not live:
+            continue
+        work.say(f"{model.name} {layer}: sounds and evidence of {len(live)}")
+        for assessed in assess_many(model, live, settings.assess, references, control):
+            neuron = assessed.pattern.neuron
+            copies = (model, work.exemplars, work.out) if work.exemplars else None
+            extra = {"twin": twins[neuron], "key": keys[neuron]}
+            found[neuron] = write_entry(work.out / places[neuron], assessed, references, extra, copies)
+            work.done += 1
+            work.say(f"{model.name} {layer}")
+    whole = [(neuron, entry) for neuron, entry in found.items() if entry is not None]
+    work.entries += [{**entry, "folder": places[neuron]} for neuron, entry in whole]
+    return [read_pattern(work.out / places[neuron]) for neuron, _ in whole[: settings.neurons or 4]]
+
+
+def _dead(pattern: Pattern, references: evidence.References | None) -> str | None:
+    """Why there is nothing to show of a neuron, if so."""
+    if pattern.activation > 0:
+        return None
+    real = references.of(pattern) if references else None
+    if real is not None and not (real > 0).any():
+        return "the neuron is dead: neither a real clip nor 256 steps of ascent excite it"
+    return "the ascent found nothing that excites the neuron on the real network"
 
 
 def _remove_strangers(out: Path, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -658,9 +679,9 @@ def _key(
         "fingerprint": model.fingerprint,
         "seed": settings.seed,
         "engine": dataclasses.asdict(settings.engine),
-        "sound": dataclasses.asdict(settings.sound),
+        "assess": dataclasses.asdict(settings.assess),
         "levels": {role: dataclasses.asdict(level) for role, level in model.db_statistics.items()},
-        "clips": references.clips if references else None,
+        "clips": [references.clips, references.hashes, references.importance_of] if references else None,
         "twin": twin,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -12,7 +12,6 @@ instead of 1.3)::
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from iminet_viz.audio import crest_db
 from iminet_viz.errors import PatternError
-from iminet_viz.frontends import LogMel, LogMelConfig
+from iminet_viz.frontends import LogMelConfig, frontend_of, to_mel_power
 from iminet_viz.patterns.engine import Pattern
 
 # Keeps quotients finite; far below the quietest cell (1e-8 of the maximum).
@@ -113,13 +112,13 @@ def sonify(
         seed: of the phases that Griffin-Lim starts from.
 
     Raises:
-        PatternError: the pattern has another shape or is not finite, or the level is not.
+        FrontEndError: the pattern has another shape or is not finite, or the level is not.
     """
     settings = SonifySettings() if settings is None else settings
     mel_power = torch.from_numpy(to_mel_power(pattern, config, mean_db, std_db)).float()
     hop = max(1, config.hop_length // settings.overlap)  # 33 samples for 133: positions need not be whole frames
     n_fft = config.n_fft
-    power = mel_to_linear(mel_power, _frontend(config).mel_basis, settings.mel_iterations)
+    power = mel_to_linear(mel_power, frontend_of(config).mel_basis, settings.mel_iterations)
     n_frames = math.ceil(config.n_samples / hop) + 1
     power = interpolate_frames(power, np.arange(n_frames) * (hop / config.hop_length))
     generator = torch.Generator().manual_seed(seed)
@@ -163,30 +162,6 @@ def sonify_pattern(
         raise PatternError(f"the {role} side of {pattern.objective} is no log-mel: only those can be made to sound")
     made = sonify(pattern.inputs[role], config, level.mean_db, level.std_db, settings, pattern.seed)
     return made.waveform, made.sample_rate
-
-
-def to_mel_power(pattern: np.ndarray, config: LogMelConfig, mean_db: float, std_db: float) -> np.ndarray:
-    """Undo standardisation and decibels: ``10 ** (dB / 10)`` of ``dB = pattern * std_db + mean_db``.
-
-    The largest value is made 1 (the front end knows no absolute level either, so ``mean_db`` cancels), and nothing
-    is lower than ``config.top_db`` below it.
-
-    Shape:
-        ``(bands, frames)`` to the same, float64 in ``[10 ** (-top_db / 10), 1]``.
-
-    Raises:
-        PatternError: the pattern has another shape or is not finite, or the level is not.
-    """
-    pattern = np.asarray(pattern, np.float64)
-    if pattern.shape != config.shape:
-        raise PatternError(f"pattern of shape {pattern.shape}, the front end expects (bands, frames) = {config.shape}")
-    if not (math.isfinite(mean_db) and math.isfinite(std_db) and std_db >= 0):
-        raise PatternError(f"level of {mean_db} +- {std_db} dB, expected finite numbers and a deviation of at least 0")
-    with np.errstate(over="ignore"):  # overflow gives infinity, refused here; what falls below the floor may
-        db = pattern * std_db
-        if not np.isfinite(db).all():
-            raise PatternError("the pattern holds NaN, infinite or absurdly large values")
-        return 10 ** (np.maximum(db - db.max(), -config.top_db) / 10)
 
 
 def mel_to_linear(mel_power: Tensor, mel_basis: Tensor, iterations: int) -> Tensor:
@@ -307,7 +282,7 @@ def log_mel_error_db(waveform: np.ndarray, mel_power: np.ndarray, config: LogMel
     """
     wanted = 10 * np.log10(np.maximum(mel_power, TINY))
     wanted = np.maximum(wanted - wanted.max(), -config.top_db)
-    heard = _frontend(config).decibels(torch.from_numpy(np.asarray(waveform, np.float32))[None])[0].double().numpy()
+    heard = frontend_of(config).decibels(torch.from_numpy(np.asarray(waveform, np.float32))[None])[0].double().numpy()
     difference = heard - wanted
     return float(np.abs(difference - difference.mean()).mean())
 
@@ -346,30 +321,11 @@ def frame_rate_buzz_db(waveform: np.ndarray, sample_rate: int, frame_rate: float
     return float(10 * np.log10(line / around))
 
 
-def realizability(pattern: np.ndarray, config: LogMelConfig, mean_db: float, std_db: float) -> float:
-    """How far a pattern is from any sound's mel spectrum, 0 to 1 (evidence E3).
+def spectral_flatness(waveform: np.ndarray) -> float:
+    """Geometric over arithmetic mean of the power spectrum, 0 (a tone) to 1 (white noise), mean over its frames."""
+    import librosa
 
-    Per frame the least ``norm(B s - m) / norm(m)`` over power spectra ``s >= 0``, ``B`` the mel basis and ``m`` the
-    frame's mel power; the median over the frames that are not wholly at the floor. Neighbouring bands share
-    frequencies, so not every picture is a sound's. 0 if all frames are at the floor.
-
-    Raises:
-        PatternError: as for :func:`to_mel_power`.
-    """
-    from scipy.optimize import nnls
-
-    mel_power = to_mel_power(pattern, config, mean_db, std_db)
-    basis = _frontend(config).mel_basis.double().numpy()
-    basis = basis / basis.max()
-    heard = mel_power[:, mel_power.max(axis=0) > 1.001 * 10 ** (-config.top_db / 10)]
-    distances = [nnls(basis, frame / np.linalg.norm(frame))[1] for frame in heard.T]
-    return float(np.median(distances)) if distances else 0.0
-
-
-@functools.lru_cache(maxsize=8)
-def _frontend(config: LogMelConfig) -> LogMel:
-    """Build the front end once: its mel basis costs more than its use."""
-    return LogMel(config)
+    return float(librosa.feature.spectral_flatness(y=np.asarray(waveform, np.float32)).mean())
 
 
 def _overlap_add(frames: Tensor, hop: int) -> Tensor:

@@ -844,6 +844,19 @@ def retrieve(network: TLIminet, pairs: list[Pair]) -> RetrievalResult:
     return evaluate_retrieval(scores, np.array([candidates.index(pair.recording) for pair in pairs]))
 
 
+def test_pairs(model: TrainedModel, data: Path) -> list[Pair]:
+    """The test part of the sounds that a model was trained on.
+
+    Raises:
+        TrainingError: it was not trained on sounds with imitations that its config names.
+        DatasetError: the data are not whole.
+    """
+    name = model.config.get("data", {}).get("name")
+    if name not in (demo.NAME, vocalsketch.NAME):
+        raise TrainingError(f"{model.name}: its config.json names no sounds with imitations that it was trained on")
+    return split_sounds(DATASETS[name].load(data), SPLIT_SEED).test
+
+
 def evaluate_model(model: TrainedModel, data: Path) -> dict[str, Any]:
     """Compute a model's figures again from its weights and its recipe's split.
 
@@ -856,8 +869,7 @@ def evaluate_model(model: TrainedModel, data: Path) -> dict[str, Any]:
         raise TrainingError(f"{model.name}: its config.json names no recipe, so its test part is not known")
     name = model.config["data"]["name"]
     if name in (demo.NAME, vocalsketch.NAME):
-        test = split_sounds(DATASETS[name].load(data), SPLIT_SEED).test
-        trial, (scores,) = run_trial(test, data, [Scorer(model.name, (part_of(model),))])
+        trial, (scores,) = run_trial(test_pairs(model, data), data, [Scorer(model.name, (part_of(model),))])
         within = evaluate_trial(trial, scores).within
         assert within is not None
         return {"test within category": dataclasses.asdict(within)}

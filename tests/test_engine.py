@@ -414,7 +414,7 @@ def test_the_activations_are_those_of_the_stored_arrays(model, few, layer):
         assert (pattern.model, pattern.fingerprint) == (model.name, model.fingerprint)
         assert pattern.config == FEW
         plain = model.network.preactivation(layer, **{r: x[None, None] for r, x in given.items()})[0, index].relu()
-        assert pattern.alive == pytest.approx(float((plain > 0).float().mean()), abs=1e-3)
+        assert pattern.evidence.alive == pytest.approx(float((plain > 0).float().mean()), abs=1e-3)
         assert pattern.trace.shape == (FEW.steps,)
         assert not pattern.converged
         assert pattern.trace.max() > pattern.trace[0]
@@ -426,14 +426,12 @@ def test_without_a_slope_both_activations_are_the_same(model, layer):
     config = dataclasses.replace(FEW, slope=0.0)
     pattern = next(p for p in maximize_many(model, [make(i) for i in range(4)], config) if p.activation > 0)
     assert pattern.activation == pattern.activation_leaky
-    assert pattern.relu_transfer == 1
+    assert pattern.evidence.relu_transfer == 1
 
 
 def test_the_transfer_is_a_ratio_where_there_is_one(few):
     pattern = few["fc1"][0]
-    assert pattern.relu_transfer == pattern.activation / pattern.activation_leaky
-    assert dataclasses.replace(pattern, activation_leaky=0.0).relu_transfer is None
-    assert dataclasses.replace(pattern, activation_leaky=-1.0).relu_transfer is None
+    assert pattern.evidence.relu_transfer == pattern.activation / pattern.activation_leaky
 
 
 def test_bf16_only_steers(model):

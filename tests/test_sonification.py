@@ -12,8 +12,9 @@ from scipy.ndimage import gaussian_filter
 
 from iminet_viz import sonification
 from iminet_viz.audio import crest_db, find_audio, fit_length, load_audio
-from iminet_viz.errors import PatternError
-from iminet_viz.frontends import IMITATION, RECORDING, LogMel, LogMelConfig
+from iminet_viz.errors import FrontEndError, PatternError
+from iminet_viz.frontends import IMITATION, RECORDING, LogMel, LogMelConfig, to_mel_power
+from iminet_viz.patterns.evidence import realizability
 from iminet_viz.sonification import SonifySettings, sonify
 
 # A second of each front end: what does not depend on the length is tested there.
@@ -47,7 +48,7 @@ def share_between(waveform: np.ndarray, sample_rate: int, low: float, high: floa
 def test_to_mel_power_inverts_standardisation(config: LogMelConfig) -> None:
     pattern = np.full(config.shape, -100.0)  # far below the floor
     pattern[3, 5], pattern[4, 6] = 2.0, 1.0
-    power = sonification.to_mel_power(pattern, config, mean_db=-50, std_db=10)
+    power = to_mel_power(pattern, config, mean_db=-50, std_db=10)
     assert power[3, 5] == 1
     assert power[4, 6] == pytest.approx(0.1)  # one deviation of 10 dB is a factor of ten in power
     assert power[0, 0] == pytest.approx(1e-8)  # 80 dB
@@ -206,7 +207,7 @@ def test_a_constant_pattern_is_stationary_noise(config: LogMelConfig, value: flo
     assert np.isfinite(sound.waveform).all()
     assert np.isfinite([sound.gain, sound.log_mel_error_db, sound.crest_db, sound.buzz_db]).all()
     assert 6 < sound.crest_db < 18
-    assert sonification.realizability(pattern[:, :4], dataclasses.replace(config, n_frames=4), 0.0, std_db) < 1
+    assert realizability(pattern[:, :4], dataclasses.replace(config, n_frames=4), 0.0, std_db) < 1
 
 
 def test_silence_becomes_a_defined_sound() -> None:
@@ -238,15 +239,15 @@ def test_a_single_loud_cell_and_huge_values_stay_finite() -> None:
 )
 def test_what_is_no_pattern_is_refused(change, message: str) -> None:
     pattern = change(np.clip(smooth_noise(SHORT_IMITATION, 0), -1.5, 1.5))
-    with pytest.raises(PatternError, match=message):
+    with pytest.raises(FrontEndError, match=message):
         sonify(pattern, SHORT_IMITATION, -50, 16)
-    with pytest.raises(PatternError, match=message):
-        sonification.realizability(pattern, SHORT_IMITATION, -50, 16)
+    with pytest.raises(FrontEndError, match=message):
+        realizability(pattern, SHORT_IMITATION, -50, 16)
 
 
 @pytest.mark.parametrize(("mean_db", "std_db"), [(np.nan, 16), (-50, np.inf), (-50, -1)])
 def test_what_is_no_level_is_refused(mean_db: float, std_db: float) -> None:
-    with pytest.raises(PatternError, match="level of"):
+    with pytest.raises(FrontEndError, match="level of"):
         sonify(np.zeros(SHORT_IMITATION.shape), SHORT_IMITATION, mean_db, std_db)
 
 
@@ -303,9 +304,9 @@ def test_realizability_tells_sounds_from_pictures(config: LogMelConfig) -> None:
     config = dataclasses.replace(config, n_frames=16)
     noise = np.random.default_rng(0).standard_normal(config.n_samples)
     pattern, mean_db, std_db = see(0.1 * noise, config)
-    assert sonification.realizability(pattern, config, mean_db, std_db) < 1e-3
+    assert realizability(pattern, config, mean_db, std_db) < 1e-3
     stripes = np.where(np.arange(config.n_mels)[:, None] % 2, 1.0, -1.0) * np.ones(config.shape)
-    assert sonification.realizability(stripes, config, -50, 16) > 0.05  # neighbouring bands share their bins
+    assert realizability(stripes, config, -50, 16) > 0.05  # neighbouring bands share their bins
 
 
 @pytest.mark.parametrize("config", [IMITATION, RECORDING], ids=["imitation", "recording"])

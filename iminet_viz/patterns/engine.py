@@ -20,6 +20,7 @@ from iminet_viz.checkpoint import DbStatistics, TrainedModel
 from iminet_viz.errors import PatternError
 from iminet_viz.frontends import FrontEndConfig
 from iminet_viz.models import Model
+from iminet_viz.patterns.evidence import Evidence, measure, stored_references
 from iminet_viz.patterns.leaky import leaky
 from iminet_viz.patterns.objectives import Objective
 from iminet_viz.patterns.parameterizations import PARAMETERIZATIONS
@@ -83,9 +84,9 @@ class Pattern:
     config: EngineConfig
     activation: float  # on the original ReLU network
     activation_leaky: float
-    alive: float  # share of the map's positions above 0 on the original ReLU network
     trace: np.ndarray  # (steps,) the objective at each step on the leaky network
     converged: bool
+    evidence: Evidence = dataclasses.field(default_factory=Evidence)
 
     @property
     def layer(self) -> str:
@@ -96,11 +97,6 @@ class Pattern:
     def neuron(self) -> int:
         """Neuron of the first term."""
         return self.objective.terms[0].channel
-
-    @property
-    def relu_transfer(self) -> float | None:
-        """Activation on the ReLU network per activation on the leaky one; None where the latter is not positive."""
-        return self.activation / self.activation_leaky if self.activation_leaky > 0 else None
 
 
 Report = Callable[[int, Tensor, Mapping[str, Tensor]], bool | None]
@@ -113,8 +109,12 @@ def maximize(
     seed: int = 0,
     report: Report | None = None,
 ) -> Pattern:
-    """Optimise one pattern; see :func:`maximize_many`."""
-    return maximize_many(model, [objective], config, seed, report)[0]
+    """Optimise one pattern, and measure of it what needs no sound; see :func:`maximize_many`.
+
+    Real clips are those whose activations are stored with the model.
+    """
+    pattern = maximize_many(model, [objective], config, seed, report)[0]
+    return dataclasses.replace(pattern, evidence=measure(pattern, stored_references(model)))
 
 
 def maximize_many(
@@ -190,6 +190,7 @@ def maximize_many(
         own = {role: image[index].cpu().numpy() for role, image in inputs.items()}
         relu_own = {layer: value[index] for layer, value in relu_values.items()}
         leaky_own = {layer: value[index] for layer, value in leaky_values.items()}
+        relu_value, leaky_value = float(objective(relu_own)), float(objective(leaky_own))
         patterns.append(
             Pattern(
                 model=model.name,
@@ -200,11 +201,14 @@ def maximize_many(
                 frontends={role: model.frontends[role].config for role in roles},
                 db_statistics={role: levels[role][index] for role in roles},
                 config=config,
-                activation=float(objective(relu_own)),
-                activation_leaky=float(objective(leaky_own)),
-                alive=_alive_share(objective, relu_own),
+                activation=relu_value,
+                activation_leaky=leaky_value,
                 trace=traces[index],
                 converged=converged[index],
+                evidence=Evidence(
+                    relu_transfer=relu_value / leaky_value if leaky_value > 0 else None,
+                    alive=_alive_share(objective, relu_own),
+                ),
             )
         )
     return patterns

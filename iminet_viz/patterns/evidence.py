@@ -1,16 +1,21 @@
-"""What real clips do to the neurons, and where a pattern stands among them (interpretability: E1, E2, E7).
+"""What a pattern proves: measures that travel with it (interpretability: E1 to E8), and what real clips do to neurons.
 
-The activations of all neurons on a set of recordings are computed once and stored beside the model; the numbers go
-with it, the recordings do not.
+:data:`MEASURES` says what each means, in words; E7, the clips that excite a neuron most and the histogram of its
+activations, is :func:`compare_with_real`.
+
+The activations of all neurons on a set of recordings are computed once and stored, keyed by the model's weights and the
+files' content; the numbers are kept, the recordings are not.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,10 +23,160 @@ import torch
 from iminet_viz.audio import atomic_path, load_audio
 from iminet_viz.checkpoint import TrainedModel
 from iminet_viz.errors import AudioError, CheckpointError
+from iminet_viz.frontends import LogMelConfig, frontend_of, to_mel_power
 from iminet_viz.models import Siamese
-from iminet_viz.patterns.engine import Pattern
+
+if TYPE_CHECKING:
+    from iminet_viz.patterns.engine import Pattern
 
 FILE_NAME = "reference.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A measure in words: its unit (``%`` of 1, ``x``, ``dB`` or none), whether more is better, two sentences."""
+
+    label: str
+    unit: str
+    more_is_better: bool | None
+    meaning: str
+
+
+MEASURES = {
+    "relu_transfer": Measure(
+        "ReLU transfer",
+        "%",
+        True,
+        "Activation on the real network, with ReLUs, over that on the leaky one where the picture was optimised. Far "
+        "below 100 % the picture lives on leaks that the real network does not have; above is possible, because "
+        "negative values lower the leaky reading.",
+    ),
+    "alive": Measure(
+        "Alive",
+        "%",
+        True,
+        "Share of the neuron's map that is above 0 on the real network; of a single unit 100 % or 0 %. Near 0 the "
+        "neuron hardly fires, whatever the picture shows.",
+    ),
+    "percentile": Measure(
+        "Percentile",
+        "",
+        True,
+        "Per cent of the real clips that excite the neuron no more than the picture does. Below 95 ordinary sounds do "
+        "better: look at them instead.",
+    ),
+    "headroom": Measure(
+        "Headroom",
+        "x",
+        True,
+        "Activation over the largest one of a real clip. Above 1 no real clip reaches it; far above 1 the picture is "
+        "an extreme that the neuron never meets.",
+    ),
+    "realizability": Measure(
+        "Realizability",
+        "",
+        False,
+        "How far the picture's frames are from any sound's spectrum, 0 to 1: neighbouring mel bands share frequencies. "
+        "Real clips have 0; above 0.3 no sound has this picture.",
+    ),
+    "activation_kept": Measure(
+        "Activation kept",
+        "%",
+        True,
+        "Activation of the Griffin-Lim sound, heard by the network, over that of the picture. At 100 % one hears what "
+        "excites the neuron; below 50 % the sound is hardly the picture.",
+    ),
+    "log_mel_error_db": Measure(
+        "Log-mel error",
+        "dB",
+        False,
+        "Mean difference between the picture and what the front end sees of its sound, overall level aside. 0 is a "
+        "perfect copy; noise patterns, which no sound has, reach 10.",
+    ),
+    "crest_db": Measure(
+        "Crest factor",
+        "dB",
+        False,
+        "Peak over root mean square of the sound. A sine has 3 dB, speech about 15; clicks have 30 or more.",
+    ),
+    "stability": Measure(
+        "Stability",
+        "",
+        True,
+        "Likeness of the picture to that of another random start, -1 to 1, by their modulation spectra. Near 1 the "
+        "picture belongs to the neuron; near 0 to the start.",
+    ),
+    "control": Measure(
+        "Random-net control",
+        "",
+        False,
+        "Likeness to the most alike picture of a network of random weights, made in the same way. As large as the "
+        "stability, it says that the picture comes from the architecture, not from learning.",
+    ),
+    "complexity": Measure(
+        "Complexity",
+        "",
+        None,
+        "How many modulations, in time and over bands, the picture is made of. One grating has 1, noise the most.",
+    ),
+    "importance": Measure(
+        "Importance",
+        "",
+        True,
+        "Mean reciprocal rank that the search loses where the neuron is replaced by its mean. Within two standard "
+        "errors of 0, as with most neurons, the others do without it.",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What was measured of a pattern; None is "not measured", or "has no value" (a ratio to 0).
+
+    Of a pair ``realizability``, ``log_mel_error_db`` and ``crest_db`` are those of the worse side.
+    """
+
+    relu_transfer: float | None = None
+    alive: float | None = None
+    percentile: float | None = None
+    headroom: float | None = None
+    realizability: float | None = None
+    activation_kept: float | None = None
+    direct_kept: float | None = None  # of the direct sound
+    log_mel_error_db: float | None = None
+    crest_db: float | None = None
+    stability: float | None = None
+    control: float | None = None
+    complexity: float | None = None
+    importance: float | None = None
+    importance_se: float | None = None  # standard error of ``importance`` over the queries
+
+    def as_dict(self) -> dict[str, float | None]:
+        """All measures by their keys, as JSON values."""
+        return dataclasses.asdict(self)
+
+    def warnings(self) -> list[str]:
+        """Why the pattern is no evidence, or weak evidence, of what the neuron does in the real network."""
+        found = []
+        if self.relu_transfer is not None and self.relu_transfer < 0.5:
+            found.append(
+                f"only {max(self.relu_transfer, 0):.0%} of the activation is left on the real network: the picture lives "
+                "on the leaks of the optimisation"
+            )
+        if self.alive is not None and self.alive < 0.05:
+            found.append(f"{self.alive:.0%} of the map is above 0: the neuron hardly fires")
+        if self.percentile is not None and self.percentile < 95:
+            found.append(
+                f"{100 - self.percentile:.0f} % of the real clips excite the neuron more: look at them instead"
+            )
+        if self.realizability is not None and self.realizability > 0.3:
+            found.append(f"no sound has this picture: its nearest is {self.realizability:.0%} away in a typical frame")
+        if self.stability is not None and self.control is not None and self.control >= self.stability:
+            found.append(
+                "a network of random weights has a pattern as alike as this neuron's own second one: the picture does "
+                "not prove learning"
+            )
+        return found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,12 +184,16 @@ class References:
     """Activations (after the non-linearity) of every neuron of one side on every clip.
 
     ``values`` holds ``{layer}`` (mean over the map) and ``{layer}.max`` (largest position), each ``(clips, channels)``;
-    for fc1 the two halves before their sum, ``query`` and ``candidate``, so that all pairs of clips are known.
+    for fc1 the two halves before their sum, ``query`` and ``candidate``, so that all pairs of clips are known; and,
+    where it was measured, ``importance.{layer}``, ``(2, channels)``: see :mod:`iminet_viz.patterns.importance`.
+    ``hashes`` are of the clips' bytes; ``importance_of`` says what the importance was measured on.
     """
 
     fingerprint: str
     clips: tuple[str, ...]
+    hashes: tuple[str, ...]
     values: dict[str, np.ndarray]
+    importance_of: str = ""
 
     def of(self, pattern: Pattern) -> np.ndarray | None:
         """Activations of a pattern's neuron on all clips (all pairs for fc1); None for sums and directions.
@@ -42,10 +201,9 @@ class References:
         Returns:
             ``(clips,)``, or ``(clips, clips)``: imitation by recording.
         """
-        terms = pattern.objective.terms
-        if len(terms) > 1 or terms[0].direction is not None or terms[0].weight != 1:
+        term = _single(pattern)
+        if term is None:
             return None
-        term = terms[0]
         if term.layer == "fc1":
             if "query" not in self.values:
                 return None
@@ -55,6 +213,20 @@ class References:
         key = term.layer if term.position is None else f"{term.layer}.max"
         return self.values[key][:, term.channel] if key in self.values else None
 
+    def importance(self, pattern: Pattern) -> tuple[float, float] | None:
+        """MRR lost without the pattern's neuron, and its standard error; None where it was not measured."""
+        term = _single(pattern)
+        stored = None if term is None else self.values.get(f"importance.{term.layer}")
+        if term is None or stored is None:
+            return None
+        return float(stored[0, term.channel]), float(stored[1, term.channel])
+
+
+def _single(pattern: Pattern) -> Any:
+    """The term of a pattern that is of one neuron; None for sums and directions."""
+    terms = pattern.objective.terms
+    return None if len(terms) > 1 or terms[0].direction is not None or terms[0].weight != 1 else terms[0]
+
 
 @torch.no_grad()
 def compute_references(
@@ -62,6 +234,7 @@ def compute_references(
     files: Sequence[tuple[str, Path]],
     report: Callable[[int, int], None] | None = None,
     failed: list[tuple[str, str]] | None = None,
+    known: References | None = None,
 ) -> References:
     """Run every clip through every tower; a recording goes through the imitation tower too.
 
@@ -70,40 +243,74 @@ def compute_references(
         files: name and path of each clip; the names are kept.
         report: called with clips done and clips in all.
         failed: collects name and reason of files that cannot be read; without it they raise.
+        known: of the same weights: what it holds of files of the same content is taken over.
 
     Raises:
         AudioError: a file cannot be read and ``failed`` is not given, or none can.
     """
-    network = model.network
-    rows: dict[str, list[np.ndarray]] = {}
-    names = []
+    rows: list[dict[str, np.ndarray]] = []
+    names, hashes = [], []
+    known_rows = {}
+    if known is not None and known.fingerprint == model.fingerprint:
+        known_rows = {digest: row for row, digest in enumerate(known.hashes)}
     for done, (name, path) in enumerate(files, start=1):
         try:
-            waveforms = {
-                role: load_audio(path, frontend.config.sample_rate) for role, frontend in model.frontends.items()
-            }
+            digest = _hash_file(path)
+            row = known_rows.get(digest)
+            if known is not None and row is not None:
+                rows.append({key: v[row] for key, v in known.values.items() if not key.startswith("importance.")})
+            else:
+                rows.append(_activations(model, path))
         except AudioError as error:
             if failed is None:
                 raise
             failed.append((name, str(error)))
-            continue
-        names.append(name)
-        for role, frontend in model.frontends.items():
-            window = torch.from_numpy(frontend.fit(waveforms[role]))[None]
-            x = frontend(window.to(model.device))
-            for layer in network.layers:
-                if network.inputs_of(layer) == (role,) and not layer.startswith("fc"):
-                    maps = network.activate(layer, network.preactivation(layer, **{role: x}))[0].flatten(1)
-                    rows.setdefault(layer, []).append(maps.mean(dim=1).cpu().numpy())
-                    rows.setdefault(f"{layer}.max", []).append(maps.amax(dim=1).cpu().numpy())
-            if isinstance(network, Siamese):
-                half = network.query_half(x) if role == "imitation" else network.candidate_half(x)
-                rows.setdefault("query" if role == "imitation" else "candidate", []).append(half[0].cpu().numpy())
+        else:
+            names.append(name)
+            hashes.append(digest)
         if report:
             report(done, len(files))
     if not names:
         raise AudioError("none of the reference clips could be read")
-    return References(model.fingerprint, tuple(names), {key: np.stack(value) for key, value in rows.items()})
+    values = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    return References(model.fingerprint, tuple(names), tuple(hashes), values)
+
+
+@torch.no_grad()
+def load_input(model: TrainedModel, role: str, path: Path) -> torch.Tensor:
+    """What a tower gets of a sound file: ``(1, 1, bands, frames)``, standardised.
+
+    Raises:
+        AudioError: the file cannot be read.
+    """
+    frontend = model.frontends[role]
+    window = torch.from_numpy(frontend.fit(load_audio(path, frontend.config.sample_rate)))[None]
+    return frontend(window.to(model.device))
+
+
+def _activations(model: TrainedModel, path: Path) -> dict[str, np.ndarray]:
+    """What one clip does to every neuron: ``{key of References.values: (channels,)}``."""
+    network = model.network
+    found: dict[str, np.ndarray] = {}
+    for role in model.frontends:
+        x = load_input(model, role, path)
+        for layer in network.layers:
+            if network.inputs_of(layer) == (role,) and not layer.startswith("fc"):
+                maps = network.activate(layer, network.preactivation(layer, **{role: x}))[0].flatten(1)
+                found[layer] = maps.mean(dim=1).cpu().numpy()
+                found[f"{layer}.max"] = maps.amax(dim=1).cpu().numpy()
+        if isinstance(network, Siamese):
+            half = network.query_half(x) if role == "imitation" else network.candidate_half(x)
+            found["query" if role == "imitation" else "candidate"] = half[0].cpu().numpy()
+    return found
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def save_references(path: Path, references: References) -> None:
@@ -111,7 +318,8 @@ def save_references(path: Path, references: References) -> None:
     from safetensors.numpy import save_file
 
     # one entry: safetensors writes several in any order, and the same activations shall give the same bytes
-    header = {"references": json.dumps({"fingerprint": references.fingerprint, "clips": references.clips})}
+    facts = {name: getattr(references, name) for name in ("fingerprint", "clips", "hashes", "importance_of")}
+    header = {"references": json.dumps(facts)}
     with atomic_path(path) as temporary:
         save_file(references.values, temporary, metadata=header)
 
@@ -131,9 +339,13 @@ def load_references(path: Path, model: TrainedModel) -> References:
             header = file.metadata() or {}
             values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         facts = json.loads(header["references"])
-        references = References(facts["fingerprint"], tuple(facts["clips"]), values)
+        references = References(
+            facts["fingerprint"], tuple(facts["clips"]), tuple(facts["hashes"]), values, facts["importance_of"]
+        )
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not a file of reference activations ({error})") from None
+        raise CheckpointError(
+            f"{path}: no reference activations of this version ({error}); iminet-viz reference makes it anew"
+        ) from None
     if references.fingerprint != model.fingerprint:
         raise CheckpointError(
             f"{path}: belongs to other weights than {model.name}'s; iminet-viz reference makes it anew"
@@ -145,6 +357,73 @@ def stored_references(model: TrainedModel) -> References | None:
     """Reference activations kept in a model's own folder, if there are any; raises as :func:`load_references`."""
     path = model.folder / FILE_NAME if model.folder else None
     return load_references(path, model) if path and path.is_file() else None
+
+
+def measure(pattern: Pattern, references: References | None) -> Evidence:
+    """Add to a pattern's evidence what needs neither sound nor another pattern: E2, E3, E6 and E8.
+
+    Args:
+        pattern: its own evidence is kept.
+        references: of the pattern's model; without them there is no E2 and no E8.
+    """
+    real = None if references is None else compare_with_real(pattern, references, n_top=0)
+    importance = None if references is None else references.importance(pattern)
+    distances = [
+        realizability(values, config, pattern.db_statistics[role].mean_db, pattern.db_statistics[role].std_db)
+        for role, values in pattern.inputs.items()
+        if isinstance(config := pattern.frontends[role], LogMelConfig)
+    ]
+    return dataclasses.replace(
+        pattern.evidence,
+        percentile=real["percentile"] if real else None,
+        headroom=real["headroom"] if real else None,
+        realizability=max(distances, default=None),
+        importance=importance[0] if importance else None,
+        importance_se=importance[1] if importance else None,
+    )
+
+
+def realizability(pattern: np.ndarray, config: LogMelConfig, mean_db: float, std_db: float) -> float:
+    """How far a pattern is from any sound's mel spectrum, 0 to 1 (evidence E3).
+
+    Per frame the least ``norm(B s - m) / norm(m)`` over power spectra ``s >= 0``, ``B`` the mel basis and ``m`` the
+    frame's mel power; the median over the frames that are not wholly at the floor. Neighbouring bands share
+    frequencies, so not every picture is a sound's. 0 if all frames are at the floor.
+
+    Raises:
+        FrontEndError: as for :func:`iminet_viz.frontends.to_mel_power`.
+    """
+    from scipy.optimize import nnls
+
+    mel_power = to_mel_power(pattern, config, mean_db, std_db)
+    rays = _extreme_rays(config)
+    heard = mel_power[:, mel_power.max(axis=0) > 1.001 * 10 ** (-config.top_db / 10)]
+    distances = [nnls(rays, frame / np.linalg.norm(frame))[1] for frame in heard.T]
+    return float(np.median(distances)) if distances else 0.0
+
+
+@functools.lru_cache(maxsize=8)
+def _extreme_rays(config: LogMelConfig) -> np.ndarray:
+    """Columns of the mel basis, of unit length, that alone span the cone of all mel spectra: ``(bands, columns)``.
+
+    A frequency touches two neighbouring bands at most. Of those that touch the same two, all lie between the one that
+    gives most to the lower and the one that gives most to the upper.
+    """
+    basis = frontend_of(config).mel_basis.double().numpy()
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for column, weights in enumerate(basis.T):
+        alike.setdefault(tuple(np.flatnonzero(weights)), []).append(column)
+    kept: set[int] = set()
+    for bands, columns in alike.items():
+        if len(bands) == 2:
+            ratio = basis[bands[0], columns] / basis[bands[1], columns]
+            kept |= {columns[int(ratio.argmin())], columns[int(ratio.argmax())]}
+        elif len(bands) == 1:
+            kept.add(columns[0])
+        elif bands:
+            kept |= set(columns)
+    rays = basis[:, sorted(kept)]
+    return rays / np.linalg.norm(rays, axis=0)
 
 
 def compare_with_real(

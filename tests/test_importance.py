@@ -1,0 +1,119 @@
+"""Importance: ablating what does nothing costs nothing, and what is ablated is what would be by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from iminet_viz.audio import save_audio
+from iminet_viz.checkpoint import TrainedModel, untrained_model
+from iminet_viz.datasets import Pair
+from iminet_viz.errors import DatasetError, PatternError
+from iminet_viz.evaluation import reciprocal_ranks
+from iminet_viz.patterns.evidence import load_input
+from iminet_viz.patterns.importance import measure_importance
+
+RECORDINGS, EACH = 5, 2
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> list[Pair]:
+    """Tones with two imitations each: the same tone, noisier."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(RECORDINGS):
+        tone = np.sin(2 * np.pi * 300 * 1.7**number * np.arange(16_000) / 16_000)
+        save_audio(folder / f"r{number}.wav", 0.5 * tone, 16_000)
+        for other in range(EACH):
+            noisy = 0.4 * tone + 0.05 * (other + 1) * rng.standard_normal(16_000)
+            save_audio(folder / f"i{number}{other}.wav", noisy, 16_000)
+            name = str(number)
+            made.append(Pair(folder / f"i{number}{other}.wav", folder / f"r{number}.wav", name, name, "c"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    made = untrained_model("tl-iminet", 3)
+    with torch.no_grad():  # neurons that nobody listens to
+        made.network.imitation.block("conv2").conv.weight[:, 4] = 0
+        made.network.recording.block("conv3").conv.weight[:, 7] = 0
+        made.network.fc2.weight[0, 11] = 0
+        features = made.network.fc1.weight[:, made.network.imitation.n_features :].view(108, 48, -1)
+        features[:, 9] = 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def importance(model, pairs) -> dict[str, np.ndarray]:
+    return measure_importance(model, pairs)[0]
+
+
+def test_every_neuron_has_a_finite_value(model, importance):
+    assert {layer: values.shape for layer, values in importance.items()} == {
+        layer: (2, model.network.n_channels(layer)) for layer in model.network.layers
+    }
+    assert all(np.isfinite(values).all() and (values[1] >= 0).all() for values in importance.values())
+    assert max(np.abs(values[0]).max() for values in importance.values()) > 0  # something matters
+
+
+def test_a_neuron_without_outgoing_weights_is_worth_nothing(importance):
+    assert importance["imitation.conv1"][:, 4].tolist() == [0, 0]
+    assert importance["recording.conv2"][:, 7].tolist() == [0, 0]
+    assert importance["recording.conv3"][:, 9].tolist() == [0, 0]
+    assert importance["fc1"][:, 11].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("layer", "channel"), [("imitation.conv2", 5), ("recording.conv1", 2), ("recording.conv3", 0)])
+def test_it_is_the_loss_of_a_net_whose_map_is_overwritten(model, pairs, importance, layer, channel):
+    role, name = layer.split(".")
+    recordings = sorted({pair.recording for pair in pairs})
+    sides = {
+        "imitation": torch.cat([load_input(model, "imitation", pair.imitation) for pair in pairs]),
+        "recording": torch.cat([load_input(model, "recording", path) for path in recordings]),
+    }
+    answers = np.array([[pair.recording == path for path in recordings] for pair in pairs])
+
+    def mrr() -> float:
+        query = model.network.query_half(sides["imitation"])
+        scores = model.network.score_halves(query, model.network.candidate_half(sides["recording"]))
+        return float(reciprocal_ranks(scores.double().numpy(), answers).mean())
+
+    def overwrite(module, inputs, output):
+        output = output.clone()
+        output[:, channel] = output[:, channel].mean()
+        return output
+
+    with torch.no_grad():
+        whole = mrr()
+        hook = model.network.towers[role].block(name).register_forward_hook(overwrite)
+        ablated = mrr()
+        hook.remove()
+    assert importance[layer][0, channel] == pytest.approx(whole - ablated, abs=1e-6)
+
+
+def test_the_network_is_as_it_was(model, pairs):
+    before = {name: tuple(module.blocks) for name, module in model.network.towers.items()}
+    x = load_input(model, "imitation", pairs[0].imitation)
+    with torch.no_grad():
+        expected = model.network.query_half(x)
+        measure_importance(model, pairs[: 2 * EACH], per_recording=1)
+        assert torch.equal(model.network.query_half(x), expected)
+    assert {name: tuple(module.blocks) for name, module in model.network.towers.items()} == before
+
+
+def test_candidates_are_those_of_the_category(model, pairs):
+    """With one recording a category every query is first whatever is ablated."""
+    alone = [dataclasses.replace(pair, category=pair.chain) for pair in pairs]
+    assert all(not values.any() for values in measure_importance(model, alone, per_recording=1)[0].values())
+
+
+def test_what_cannot_be_measured_is_refused(model, pairs):
+    with pytest.raises(DatasetError, match="1 recordings to search"):
+        measure_importance(model, pairs[:1])
+    with pytest.raises(PatternError, match="no two towers"):
+        measure_importance(untrained_model("aligned"), pairs)
