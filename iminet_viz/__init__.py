@@ -20,6 +20,8 @@ _EXPORTS = {
     "maximize_many": "patterns.engine",
     "EngineConfig": "patterns.engine",
     "Pattern": "patterns.engine",
+    "Evidence": "patterns.evidence",
+    "assess": "assessment",
     "plot_pattern": "plotting",
     "explain_match": "attribution",
     "plot_explanation": "plotting",

@@ -106,7 +106,10 @@ def assess(
 ) -> Assessment:
     """Make a pattern's sounds and gather its evidence; see :func:`assess_many`."""
     settings = settings or AssessSettings()
-    control = stability.make_control(model, pattern.layer, pattern.config) if settings.stability else ()
+    control: Sequence[stability.Textures] = ()
+    (term, *others) = pattern.objective.terms
+    if settings.stability and not others and term.direction is None:  # a random net has no such sum or direction
+        control = stability.make_control(model, term, pattern.config)
     return assess_many(model, [pattern], settings, references, control)[0]
 
 

@@ -5,7 +5,7 @@
     DIR/index.html                            the page; everything it shows is embedded or beside it
     DIR/manifest.json                         all entries, figures, settings; written last
     DIR/figures/figure7.png ...               the paper's layout
-    DIR/entries/MODEL/LAYER/NEURON/           pattern.png, {role}.flac, {role}.direct.flac, {role}.npy; pattern.json last
+    DIR/entries/MODEL/LAYER/NEURON/           pattern.png, {role}.flac, {role}.direct.flac, {role}.npy, pattern.json
     DIR/exemplars/, DIR/references/           top real clips, and what all clips do to all neurons: only where a folder
                                               of recordings was given
 
@@ -178,7 +178,7 @@ class _Work:
         key = f"{layer} {model.network.KIND} {model.network.config} {model.db_statistics}"
         if key not in self.controls:
             self.say(f"{model.name} {layer}: patterns of a random net")
-            self.controls[key] = make_control(model, layer, self.settings.engine)
+            self.controls[key] = make_control(model, Term(layer), self.settings.engine)
         return self.controls[key]
 
 
@@ -522,7 +522,7 @@ def _claim(out: Path, force: bool) -> None:
             raise GalleryError(f"{out}: is not empty; --force replaces the gallery in it")
         if not _is_gallery(out):
             raise GalleryError(f"{out}: holds something that is no gallery, it is left alone")
-        for name in ("entries", "figures", "exemplars"):
+        for name in ("entries", "figures", "exemplars", "references"):
             shutil.rmtree(out / name, ignore_errors=True)
         for name in ("manifest.json", "index.html"):
             (out / name).unlink(missing_ok=True)

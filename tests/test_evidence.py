@@ -7,17 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import nnls
 
 from iminet_viz.audio import fit_length, load_audio, save_audio
-from iminet_viz.checkpoint import TrainedModel, untrained_model
+from iminet_viz.checkpoint import TrainedModel, load_model, untrained_model
 from iminet_viz.errors import AudioError, CheckpointError
+from iminet_viz.frontends import IMITATION, RECORDING, frontend_of
+from iminet_viz.patterns import evidence
 from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize
 from iminet_viz.patterns.evidence import (
+    MEASURES,
+    Evidence,
     References,
     compare_with_real,
     compute_references,
     load_references,
     match_neurons,
+    measure,
     save_references,
 )
 from iminet_viz.patterns.objectives import channel, direction, fc_unit, unit
@@ -72,7 +78,7 @@ def pattern(model) -> Pattern:
 
 def made_up(values: np.ndarray) -> References:
     names = tuple(f"clip{index}" for index in range(len(values)))
-    return References("f", names, {"recording.conv3": values, "recording.conv3.max": 2 * values})
+    return References("f", names, names, {"recording.conv3": values, "recording.conv3.max": 2 * values})
 
 
 def brute_force(model: TrainedModel, layer: str, **given: torch.Tensor) -> torch.Tensor:
@@ -199,7 +205,7 @@ def test_files_that_cannot_be_read_are_left_out_with_the_reason(model, files, re
     assert [name for name, _ in failed] == ["a", "b", "c"]
     assert "empty" in failed[0][1]
     assert "gone.wav: no such file" in failed[2][1]
-    assert seen[0] == (2, 5)
+    assert seen == [(done, 5) for done in range(1, 6)]
     for key, value in found.values.items():  # rows stay with their clips
         np.testing.assert_allclose(value, references.values[key][:2], rtol=1e-5, atol=1e-6)
     with pytest.raises(AudioError, match=r"empty\.wav"):
@@ -364,3 +370,92 @@ def test_every_model_has_references_of_its_layers(files, kind):
         pair = maximize(model, fc_unit(3), EngineConfig(steps=1))
         assert compare_with_real(pair, stored)["clips"] == 4  # pairs of clips
         assert compare_with_real(maximize(model, channel("fc2", 3), EngineConfig(steps=1)), stored) is None
+
+
+# --- stored once ----------------------------------------------------------------------------------------------------
+
+
+def test_files_of_the_same_content_are_not_computed_again(model, files, references, tmp_path, monkeypatch):
+    renamed = [(f"other/{name}", path) for name, path in files]
+    changed = tmp_path / "changed.wav"
+    save_audio(changed, load_audio(files[0][1], 16_000)[::-1].copy(), 16_000)
+    computed = []
+    plain = evidence._activations
+    monkeypatch.setattr(evidence, "_activations", lambda model, path: computed.append(path) or plain(model, path))
+    again = compute_references(model, [*renamed, ("new", changed)], known=references)
+    assert computed == [changed]
+    assert again.clips == (*(name for name, _ in renamed), "new")
+    for key, values in references.values.items():
+        np.testing.assert_array_equal(again.values[key][:-1], values)
+
+
+def test_what_is_known_of_other_weights_is_not_taken_over(files, references):
+    other = untrained_model("tl-iminet", 9)
+    assert compute_references(other, files[:1], known=references).fingerprint == other.fingerprint
+    fresh = compute_references(other, files[:1]).values["recording.conv3"]
+    np.testing.assert_array_equal(
+        compute_references(other, files[:1], known=references).values["recording.conv3"], fresh
+    )
+
+
+def test_importance_goes_with_the_references_and_into_the_evidence(model, references, pattern, tmp_path):
+    rows = np.stack([np.linspace(-1, 1, 48), np.full(48, 0.1)]).astype(np.float32)
+    known = dataclasses.replace(
+        references, values={**references.values, "importance.recording.conv3": rows}, importance_of="a set"
+    )
+    save_references(tmp_path / "r.safetensors", known)
+    loaded = load_references(tmp_path / "r.safetensors", model)
+    assert loaded.importance_of == "a set"
+    found = measure(dataclasses.replace(pattern, objective=channel("recording.conv3", 47)), loaded)
+    assert (found.importance, found.importance_se) == (1, pytest.approx(0.1))
+    assert measure(dataclasses.replace(pattern, objective=channel("recording.conv2", 3)), loaded).importance is None
+
+
+# --- one pattern's evidence -----------------------------------------------------------------------------------------
+
+
+def test_every_measure_has_its_words():
+    keys = {field.name for field in dataclasses.fields(Evidence)} - {"importance_se", "direct_kept"}
+    assert list(MEASURES) == [field.name for field in dataclasses.fields(Evidence) if field.name in keys]
+    assert all(text.meaning.endswith(".") and text.meaning.count(".") >= 1 for text in MEASURES.values())
+
+
+def test_evidence_of_a_pattern_with_stored_references():
+    pattern = maximize(load_model("tl-iminet-conv123"), channel("recording.conv1", 5), EngineConfig(steps=8))
+    found = pattern.evidence
+    assert found.relu_transfer == pattern.activation / pattern.activation_leaky
+    assert 0 <= found.percentile <= 100
+    assert found.headroom > 0
+    assert 0 <= found.realizability <= 1
+    assert abs(found.importance) < 0.3 and found.importance_se >= 0
+    assert found.activation_kept is found.stability is None  # need sounds, further patterns
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"relu_transfer": 0.49}, "leaks"),
+        ({"relu_transfer": -0.2}, "only 0%"),
+        ({"alive": 0.0}, "hardly fires"),
+        ({"percentile": 94.0}, "excite the neuron more"),
+        ({"realizability": 0.31}, "no sound has this picture"),
+        ({"stability": 0.5, "control": 0.5}, "random weights"),
+    ],
+)
+def test_what_is_no_evidence_says_so(values, word):
+    (warning,) = Evidence(**values).warnings()
+    assert word in warning
+
+
+def test_what_is_good_evidence_has_no_warning():
+    good = Evidence(relu_transfer=0.5, alive=0.05, percentile=95, realizability=0.3, stability=0.6, control=0.5)
+    assert good.warnings() == Evidence().warnings() == []
+
+
+@pytest.mark.parametrize("config", [IMITATION, RECORDING], ids=["imitation", "recording"])
+def test_the_extreme_rays_span_all_mel_spectra(config):
+    basis = frontend_of(config).mel_basis.double().numpy()
+    rays = evidence._extreme_rays(config)
+    assert rays.shape[1] < basis.shape[1]
+    used = basis[:, basis.any(axis=0)]
+    assert max(nnls(rays, column / np.linalg.norm(column))[1] for column in used.T) < 1e-12

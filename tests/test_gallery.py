@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from iminet_viz.direct import DirectSettings
 
 from iminet_viz import gallery
+from iminet_viz.assessment import AssessSettings, activation_of, assess
 from iminet_viz.audio import read_native, save_audio
 from iminet_viz.checkpoint import TrainedModel, untrained_model, write_json
 from iminet_viz.errors import GalleryError, IminetVizError
@@ -26,7 +28,9 @@ from iminet_viz.sonification import SonifySettings
 SOUND = SonifySettings(mel_iterations=2, griffin_lim_iterations=1)  # what it sounds like is tested elsewhere
 ENGINE = EngineConfig(steps=2, precision="32")
 LAYERS = [f"{role}.conv{index}" for role in ("imitation", "recording") for index in (1, 2, 3)] + ["fc1"]
-SMALL = GallerySettings(("small",), neurons=1, seed=0, engine=ENGINE, sound=SOUND)  # one tower: four entries
+SOUNDS = AssessSettings(sound=SOUND, direct=DirectSettings(steps=1))
+BARE = AssessSettings(sound=SOUND, direct=None, stability=False)
+SMALL = GallerySettings(("small",), neurons=1, seed=0, engine=ENGINE, assess=BARE)  # one tower: four entries
 
 
 def make_models() -> dict[str, TrainedModel]:
@@ -67,7 +71,7 @@ def clips(tmp_path_factory) -> Path:
 def whole(tmp_path_factory, clips) -> Path:
     """Two TL-IMINETs with exemplars: read only; the tests that damage it copy it."""
     out = tmp_path_factory.mktemp("galleries") / "whole"
-    build(GallerySettings(("first", "second"), 1, 0, ENGINE, SOUND), out, exemplars=clips)
+    build(GallerySettings(("first", "second"), 1, 0, ENGINE, SOUNDS), out, exemplars=clips)
     return out
 
 
@@ -110,9 +114,10 @@ def test_everything_that_is_listed_is_there_and_nothing_else(whole):
         (name, layer) for name in ("first", "second") for layer in LAYERS
     ]
     listed = {"manifest.json", "index.html"} | {figure["file"] for figure in manifest["figures"]}
+    listed |= {"references/first.safetensors", "references/second.safetensors"}
     for entry in manifest["entries"]:
         roles = ["imitation", "recording"] if entry["layer"] == "fc1" else [entry["layer"].split(".")[0]]
-        names = {"pattern.png", *(f"{role}.{kind}" for role in roles for kind in ("flac", "npy"))}
+        names = {"pattern.png", *(f"{role}.{kind}" for role in roles for kind in ("flac", "direct.flac", "npy"))}
         assert set(entry["files"]) == names
         listed |= {f"{entry['folder']}/{name}" for name in names | {"pattern.json"}}
         for clip in entry["reference"]["top"]:
@@ -129,13 +134,15 @@ def test_an_entry_is_the_pattern_and_its_sound(whole):
         pattern = read_pattern(home)
         assert pattern.fingerprint == MODELS[entry["model"]].fingerprint
         inputs = {role: np.load(home / side["array"]).astype(np.float32) for role, side in entry["inputs"].items()}
-        again = gallery.activation_of(MODELS[entry["model"]], pattern.objective, inputs)
+        again = activation_of(MODELS[entry["model"]], pattern.objective, inputs)
         assert again == pytest.approx(entry["activation"], rel=1e-4, abs=1e-6)
         assert entry["steps"] == len(entry["trace"]) == 2
         for role, side in entry["inputs"].items():
             config = MODELS[entry["model"]].frontends[role].config
-            waveform, rate = read_native(home / side["sound"])
-            assert (len(waveform), rate) == (config.n_samples, config.sample_rate)
+            assert list(side["sounds"]) == ["griffin-lim", "direct"]
+            for sound in side["sounds"].values():
+                waveform, rate = read_native(home / sound["file"])
+                assert (len(waveform), rate) == (config.n_samples, config.sample_rate)
             assert inputs[role].shape == (side["bands"], side["frames"]) == config.shape
         for name in (entry["picture"],):
             header = (home / name).read_bytes()[:24]
@@ -199,7 +206,7 @@ def test_more_neurons_than_there_are_alive_are_not_invented():
     alive[:, [3, 30]] = np.arange(1, 6)[:, None]
     layers = MODELS["small"].network.layers
     values = {layer: alive[:, : MODELS["small"].network.n_channels(layer)] for layer in layers if layer != "fc1"}
-    references = {"small": References("f", tuple("abcde"), values)}
+    references = {"small": References("f", tuple("abcde"), tuple("abcde"), values)}
     chosen = gallery.choose_neurons([MODELS["small"]], references, dataclasses.replace(SMALL, neurons=9))
     assert [neuron for neuron, _ in chosen["small"]["recording.conv2"]] == [3, 30]
     assert [neuron for neuron, _ in chosen["small"]["recording.conv1"]] == [3]  # it has 24 neurons
@@ -323,7 +330,7 @@ def test_a_damaged_json_is_named(damaged, how):
     path = home_of(damaged) / "pattern.json"
     entry = json.loads(path.read_text())
     if how == "value":
-        write_json(path, {**entry, "alive": entry["alive"] + 0.01})
+        write_json(path, {**entry, "activation_leaky": entry["activation_leaky"] + 0.01})
     elif how == "cut":
         path.write_text(path.read_text()[:-20])
     elif how == "missing":
@@ -565,10 +572,10 @@ def test_two_models_of_one_name_are_refused(tmp_path, monkeypatch):
     assert len({entry["folder"] for entry in made["entries"]}) == 8
 
 
-@pytest.mark.parametrize("values", [{}, {"models": ["a"]}, [], {"engine": {"speed": 3}}, {"sound": {"loud": 1}}])
+@pytest.mark.parametrize("values", [{}, {"models": ["a"]}, [], {"engine": {"speed": 3}}, {"assess": {"loud": 1}}])
 def test_settings_of_another_version_are_refused(values):
     whole = json.loads(json.dumps(dataclasses.asdict(SMALL)))
-    given = {**whole, **values} if isinstance(values, dict) and ({"engine", "sound"} & set(values)) else values
+    given = {**whole, **values} if isinstance(values, dict) and ({"engine", "assess"} & set(values)) else values
     with pytest.raises(GalleryError, match="do not fit"):
         GallerySettings.from_dict(given)
 
@@ -586,7 +593,7 @@ def references_of(n: int, names: str, seed: int) -> References:
         for layer in network.layers
         if layer != "fc1"
     }
-    return References(str(n), tuple(names), values)
+    return References(str(n), tuple(names), tuple(names), values)
 
 
 def test_twins_are_only_sought_on_the_same_clips():
@@ -598,8 +605,9 @@ def test_twins_are_only_sought_on_the_same_clips():
 def test_models_of_different_width_can_share_a_gallery():
     models = [untrained_model("tl-iminet", 0, {"fc1": width}, name=str(width)) for width in (60, 20)]
     rng = np.random.default_rng(0)
+    clips = tuple("abcdef")
     given = {
-        str(width): References("f", tuple("abcdef"), {key: rng.random((6, width)) for key in ("query", "candidate")})
+        str(width): References("f", clips, clips, {key: rng.random((6, width)) for key in ("query", "candidate")})
         for width in (60, 20)
     }
     settings = dataclasses.replace(SMALL, models=("60", "20"), neurons=40)
@@ -689,7 +697,9 @@ def test_a_clip_of_any_name_can_be_drawn(tmp_path, name):
 def test_a_pattern_comes_back_from_its_entry(tmp_path, objective):
     model = MODELS["first"]
     pattern = maximize(model, objective, ENGINE, seed=3)
-    written = write_entry(tmp_path, pattern, model, SOUND)
+    assessed = assess(model, pattern, SOUNDS)
+    pattern = assessed.pattern
+    written = write_entry(tmp_path, assessed)
     assert json.loads(json.dumps(written)) == json.loads((tmp_path / "pattern.json").read_text())
     again = read_pattern(tmp_path)
     for field in dataclasses.fields(Pattern):
@@ -707,7 +717,8 @@ def test_a_pattern_comes_back_from_its_entry(tmp_path, objective):
         "fc1:7": "fc_unit",
         "recording.conv1:direction": "direction",
     }.get(str(objective), "sum")
-    assert all(math.isfinite(side["log_mel_error_db"]) for side in written["inputs"].values())
+    for side in written["inputs"].values():
+        assert all(math.isfinite(sound["log_mel_error_db"]) for sound in side["sounds"].values())
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*written["files"], "pattern.json"])
 
 

@@ -21,6 +21,8 @@ LAYERS = [
     ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],
+    ["direct"],
+    ["assessment"],
     ["systems"],
     ["tables"],
     ["gallery", "experiments"],

@@ -12,9 +12,11 @@ from iminet_viz.errors import PatternError
 
 PUBLIC = {
     "EngineConfig",
+    "Evidence",
     "IminetVizError",
     "Pattern",
     "__version__",
+    "assess",
     "explain_match",
     "load_audio",
     "load_model",

@@ -10,7 +10,7 @@ import torch
 
 from iminet_viz.checkpoint import load_model, untrained_model
 from iminet_viz.patterns.engine import EngineConfig, maximize, maximize_many
-from iminet_viz.patterns.objectives import channel, fc_unit
+from iminet_viz.patterns.objectives import Term, channel, fc_unit
 from iminet_viz.patterns.stability import judge_stability, likeness, make_control, texture, textures
 
 FEW = EngineConfig(steps=24, learning_rate=0.1, precision="32")
@@ -64,7 +64,7 @@ def test_a_random_net_is_controlled_by_its_own_patterns():
     """The control of the very net that the control is made with finds the pattern itself."""
     net = untrained_model("tl-iminet", 1_000)
     pattern = maximize(net, channel("recording.conv2", 0), FEW)
-    control = make_control(net, "recording.conv2", FEW, neurons=3)
+    control = make_control(net, Term("recording.conv2"), FEW, neurons=3)
     assert len(control) == 3
     judged = judge_stability(pattern, None, control)
     assert judged.evidence.control == pytest.approx(1, abs=1e-3)
@@ -82,5 +82,5 @@ def test_pairs_are_compared_side_by_side(model):
 
 def test_the_random_numbers_of_the_caller_are_left_alone(model):
     state = torch.random.get_rng_state()
-    make_control(model, "recording.conv1", dataclasses.replace(FEW, steps=1), neurons=1)
+    make_control(model, Term("recording.conv1"), dataclasses.replace(FEW, steps=1), neurons=1)
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from iminet_viz.audio import atomic_path, load_audio
+from iminet_viz.audio import atomic_path, load_audio, one_line
 from iminet_viz.checkpoint import TrainedModel
 from iminet_viz.errors import AudioError, CheckpointError
 from iminet_viz.frontends import LogMelConfig, frontend_of, to_mel_power
@@ -160,8 +160,8 @@ class Evidence:
         found = []
         if self.relu_transfer is not None and self.relu_transfer < 0.5:
             found.append(
-                f"only {max(self.relu_transfer, 0):.0%} of the activation is left on the real network: the picture lives "
-                "on the leaks of the optimisation"
+                f"only {max(self.relu_transfer, 0):.0%} of the activation is left on the real network: the picture "
+                "lives on the leaks of the optimisation"
             )
         if self.alive is not None and self.alive < 0.05:
             found.append(f"{self.alive:.0%} of the map is above 0: the neuron hardly fires")
@@ -310,7 +310,7 @@ def _hash_file(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
+        raise AudioError(f"{one_line(path)}: {(error.strerror or str(error)).lower()}") from None
 
 
 def save_references(path: Path, references: References) -> None:

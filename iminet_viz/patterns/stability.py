@@ -53,13 +53,13 @@ def likeness(a: Textures, b: Textures) -> float:
 
 
 def make_control(
-    model: TrainedModel, layer: str, config: EngineConfig | None = None, neurons: int = 16, seed: int = 0
+    model: TrainedModel, term: Term, config: EngineConfig | None = None, neurons: int = 16, seed: int = 0
 ) -> list[dict[str, np.ndarray]]:
     """Textures of patterns of some neurons of the same layer of a net of random weights, made in the same way.
 
     Args:
         model: the trained one; the random one has its kind, architecture and levels.
-        layer: of both.
+        term: what was raised; its layer, position and weight hold for the random net too.
         config: of the engine.
         neurons: how many, evenly over the layer.
         seed: of the patterns.
@@ -70,9 +70,9 @@ def make_control(
     blank = untrained_model(model.network.KIND, RANDOM_SEED, dataclasses.asdict(model.network.config))
     blank = dataclasses.replace(blank, db_statistics=model.db_statistics)
     blank.to(model.device)
-    channels = blank.network.n_channels(layer)
+    channels = blank.network.n_channels(term.layer)
     picked = np.unique(np.linspace(0, channels - 1, min(neurons, channels)).round().astype(int))
-    objectives = [Objective((Term(layer, int(channel)),)) for channel in picked]
+    objectives = [Objective((dataclasses.replace(term, channel=int(channel)),)) for channel in picked]
     return [textures(pattern) for pattern in maximize_many(blank, objectives, config, seed)]
 
 
