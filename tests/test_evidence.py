@@ -13,12 +13,14 @@ from iminet_viz.checkpoint import TrainedModel, untrained_model
 from iminet_viz.errors import AudioError, CheckpointError
 from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize
 from iminet_viz.patterns.evidence import (
+    FILE_NAME,
     References,
     compare_with_real,
     compute_references,
     load_references,
     match_neurons,
     save_references,
+    stored_magnitudes,
 )
 from iminet_viz.patterns.objectives import channel, direction, fc_unit, unit
 
@@ -73,6 +75,20 @@ def pattern(model) -> Pattern:
 def made_up(values: np.ndarray) -> References:
     names = tuple(f"clip{index}" for index in range(len(values)))
     return References("f", names, {"recording.conv3": values, "recording.conv3.max": 2 * values})
+
+
+def test_the_mean_spectrum_is_stored_with_the_activations(model, references, inputs, tmp_path):
+    save_references(tmp_path / FILE_NAME, references)
+    assert not any("magnitude" in key for key in load_references(tmp_path / FILE_NAME, model).values)
+    stored = stored_magnitudes(dataclasses.replace(model, folder=tmp_path), tuple(inputs))
+    for role, clips in inputs.items():
+        spectra = np.abs(np.fft.rfft2(torch.cat(clips)[:, 0].double().numpy()))
+        mean = spectra.mean(axis=0)
+        mean[0, 0] = 0
+        scale = stored[role].max() / mean.max()
+        np.testing.assert_allclose(stored[role], scale * mean, rtol=1e-4, atol=1e-6 * stored[role].max())
+        image = np.fft.irfft2(stored[role], s=clips[0].shape[2:])
+        assert image.std() == pytest.approx(1, rel=1e-4)
 
 
 def brute_force(model: TrainedModel, layer: str, **given: torch.Tensor) -> torch.Tensor:

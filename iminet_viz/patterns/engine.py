@@ -54,7 +54,7 @@ class EngineConfig:
     # The slope falls to this one in the third quarter of the steps. At 0.3 to the end, as in the paper, a pattern may
     # live on leaks that the real network does not have.
     final_slope: float = 0.01
-    parameterization: str = "pixels"
+    parameterization: str = "pixels"  # docs/patterns.md compares them
     reachable: bool = True  # only what the front end can emit: at most top_db of range, then standardised
     total_variation: float = 0.0
     l2: float = 0.0
@@ -158,8 +158,8 @@ def maximize_many(
         The patterns, in the order of the objectives, without those that failed.
 
     Raises:
-        PatternError: an objective does not fit the network or the batch, or a value stops being finite and ``failed``
-            is not given.
+        PatternError: an objective does not fit the network or the batch, the parameterisation needs magnitudes of real
+            clips that the model does not have, or a value stops being finite and ``failed`` is not given.
     """
     config = _resolve_precision(config or EngineConfig(), model.device)
     network = model.network
@@ -274,6 +274,12 @@ def _ascend(
     """
     parameterization = PARAMETERIZATIONS[config.parameterization]
     device = model.device
+    magnitudes: dict[str, Tensor | None] = dict.fromkeys(shapes)
+    if parameterization.natural and not cropped:
+        from iminet_viz.patterns.evidence import stored_magnitudes  # evidence judges patterns: it imports this module
+
+        stored = stored_magnitudes(model, tuple(shapes))
+        magnitudes = {role: torch.from_numpy(values).to(device) for role, values in stored.items()}
     generators = [generator_for(seed, objective) for objective in objectives]
     starts = {role: parameterization.start(shape, generators).to(device) for role, shape in shapes.items()}
     # one tensor a pattern: the optimiser passes over those that got no gradient
@@ -283,7 +289,7 @@ def _ascend(
         return {role: image(role, torch.stack([own[index] for index in part])) for role, own in parameters.items()}
 
     def image(role: str, parameter: Tensor) -> Tensor:
-        x = parameterization.image(parameter, shapes[role])
+        x = parameterization.image(parameter, shapes[role], magnitudes[role])
         if not config.reachable:
             return x
         level = model.db_statistics[role]
@@ -300,7 +306,7 @@ def _ascend(
             return [DbStatistics(level.mean_db, min(level.std_db, top_db / span)) for span in spans]
         if cropped:
             return [level] * len(made)
-        x = parameterization.image(torch.stack(parameters[role]), shapes[role])
+        x = parameterization.image(torch.stack(parameters[role]), shapes[role], magnitudes[role])
         db = to_decibels(x, model.frontends[role].config.top_db, level)
         return [DbStatistics(float(x.mean()), float(x.std(correction=0))) for x in db]
 

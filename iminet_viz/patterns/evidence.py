@@ -17,11 +17,13 @@ import torch
 
 from iminet_viz.audio import atomic_path, load_audio
 from iminet_viz.checkpoint import TrainedModel
-from iminet_viz.errors import AudioError, CheckpointError
+from iminet_viz.errors import AudioError, CheckpointError, PatternError
 from iminet_viz.models import Siamese
 from iminet_viz.patterns.engine import Pattern
+from iminet_viz.patterns.parameterizations import natural_magnitude
 
 FILE_NAME = "reference.safetensors"
+MAGNITUDE = "magnitude."  # begins the names of mean spectra in that file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,11 +32,14 @@ class References:
 
     ``values`` holds ``{layer}`` (mean over the map) and ``{layer}.max`` (largest position), each ``(clips, channels)``;
     for fc1 the two halves before their sum, ``query`` and ``candidate``, so that all pairs of clips are known.
+    ``magnitudes`` holds the mean magnitude spectrum of the clips as each side sees them, scaled to mean 0 and deviation
+    1, ``{role: (bands, frames // 2 + 1)}``: the phase parameterisation draws with it.
     """
 
     fingerprint: str
     clips: tuple[str, ...]
     values: dict[str, np.ndarray]
+    magnitudes: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def of(self, pattern: Pattern) -> np.ndarray | None:
         """Activations of a pattern's neuron on all clips (all pairs for fc1); None for sums and directions.
@@ -76,6 +81,7 @@ def compute_references(
     """
     network = model.network
     rows: dict[str, list[np.ndarray]] = {}
+    spectra: dict[str, torch.Tensor] = {}
     names = []
     for done, (name, path) in enumerate(files, start=1):
         try:
@@ -91,6 +97,7 @@ def compute_references(
         for role, frontend in model.frontends.items():
             window = torch.from_numpy(frontend.fit(waveforms[role]))[None]
             x = frontend(window.to(model.device))
+            spectra[role] = spectra.get(role, 0) + torch.fft.rfft2(x[0, 0].double()).abs().cpu()
             for layer in network.layers:
                 if network.inputs_of(layer) == (role,) and not layer.startswith("fc"):
                     maps = network.activate(layer, network.preactivation(layer, **{role: x}))[0].flatten(1)
@@ -103,7 +110,12 @@ def compute_references(
             report(done, len(files))
     if not names:
         raise AudioError("none of the reference clips could be read")
-    return References(model.fingerprint, tuple(names), {key: np.stack(value) for key, value in rows.items()})
+    magnitudes = {
+        role: natural_magnitude(total, model.frontends[role].config.shape).float().numpy()
+        for role, total in spectra.items()
+    }
+    values = {key: np.stack(value) for key, value in rows.items()}
+    return References(model.fingerprint, tuple(names), values, magnitudes)
 
 
 def save_references(path: Path, references: References) -> None:
@@ -113,7 +125,8 @@ def save_references(path: Path, references: References) -> None:
     # one entry: safetensors writes several in any order, and the same activations shall give the same bytes
     header = {"references": json.dumps({"fingerprint": references.fingerprint, "clips": references.clips})}
     with atomic_path(path) as temporary:
-        save_file(references.values, temporary, metadata=header)
+        magnitudes = {f"{MAGNITUDE}{role}": values for role, values in references.magnitudes.items()}
+        save_file({**references.values, **magnitudes}, temporary, metadata=header)
 
 
 def load_references(path: Path, model: TrainedModel) -> References:
@@ -131,7 +144,8 @@ def load_references(path: Path, model: TrainedModel) -> References:
             header = file.metadata() or {}
             values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         facts = json.loads(header["references"])
-        references = References(facts["fingerprint"], tuple(facts["clips"]), values)
+        magnitudes = {key[len(MAGNITUDE) :]: values.pop(key) for key in list(values) if key.startswith(MAGNITUDE)}
+        references = References(facts["fingerprint"], tuple(facts["clips"]), values, magnitudes)
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: not a file of reference activations ({error})") from None
     if references.fingerprint != model.fingerprint:
@@ -145,6 +159,31 @@ def stored_references(model: TrainedModel) -> References | None:
     """Reference activations kept in a model's own folder, if there are any; raises as :func:`load_references`."""
     path = model.folder / FILE_NAME if model.folder else None
     return load_references(path, model) if path and path.is_file() else None
+
+
+def stored_magnitudes(model: TrainedModel, roles: Sequence[str]) -> dict[str, np.ndarray]:
+    """Mean magnitude spectra of real clips in a model's own folder, ``{role: (bands, frames // 2 + 1)}``.
+
+    They do not depend on the weights: ``dataclasses.replace(control, folder=model.folder)`` draws the patterns of
+    random weights with a model's.
+
+    Raises:
+        PatternError: there are none.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = model.folder / FILE_NAME if model.folder else None
+    try:
+        if path is None:
+            raise FileNotFoundError
+        with safe_open(path, framework="numpy") as file:
+            found = {role: file.get_tensor(f"{MAGNITUDE}{role}") for role in roles}
+    except (SafetensorError, OSError):
+        raise PatternError(
+            f"{model.name} has no mean spectrum of real clips, which the phase parameterization draws with; "
+            f"iminet-viz reference {model.name} FOLDER... makes it"
+        ) from None
+    return found
 
 
 def compare_with_real(
