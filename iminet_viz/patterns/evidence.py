@@ -22,14 +22,16 @@ import torch
 
 from iminet_viz.audio import atomic_path, load_audio, one_line
 from iminet_viz.checkpoint import TrainedModel
-from iminet_viz.errors import AudioError, CheckpointError
+from iminet_viz.errors import AudioError, CheckpointError, PatternError
 from iminet_viz.frontends import LogMelConfig, frontend_of, to_mel_power
 from iminet_viz.models import Siamese
+from iminet_viz.patterns.parameterizations import natural_magnitude
 
 if TYPE_CHECKING:
     from iminet_viz.patterns.engine import Pattern
 
 FILE_NAME = "reference.safetensors"
+MAGNITUDE = "magnitude."  # begins the names of mean spectra in that file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +189,8 @@ class References:
     for fc1 the two halves before their sum, ``query`` and ``candidate``, so that all pairs of clips are known; and,
     where it was measured, ``importance.{layer}``, ``(2, channels)``: see :mod:`iminet_viz.patterns.importance`.
     ``hashes`` are of the clips' bytes; ``importance_of`` says what the importance was measured on.
+    ``magnitudes`` holds the mean magnitude spectrum of the clips as each side sees them, scaled to mean 0 and deviation
+    1, ``{role: (bands, frames // 2 + 1)}``: the phase parameterisation draws with it.
     """
 
     fingerprint: str
@@ -194,6 +198,7 @@ class References:
     hashes: tuple[str, ...]
     values: dict[str, np.ndarray]
     importance_of: str = ""
+    magnitudes: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def of(self, pattern: Pattern) -> np.ndarray | None:
         """Activations of a pattern's neuron on all clips (all pairs for fc1); None for sums and directions.
@@ -249,6 +254,7 @@ def compute_references(
         AudioError: a file cannot be read and ``failed`` is not given, or none can.
     """
     rows: list[dict[str, np.ndarray]] = []
+    spectra: dict[str, torch.Tensor] = {}
     names, hashes = [], []
     known_rows = {}
     if known is not None and known.fingerprint == model.fingerprint:
@@ -256,11 +262,7 @@ def compute_references(
     for done, (name, path) in enumerate(files, start=1):
         try:
             digest = _hash_file(path)
-            row = known_rows.get(digest)
-            if known is not None and row is not None:
-                rows.append({key: v[row] for key, v in known.values.items() if not key.startswith("importance.")})
-            else:
-                rows.append(_activations(model, path))
+            inputs = {role: load_input(model, role, path) for role in model.frontends}
         except AudioError as error:
             if failed is None:
                 raise
@@ -268,12 +270,23 @@ def compute_references(
         else:
             names.append(name)
             hashes.append(digest)
+            for role, x in inputs.items():
+                spectra[role] = spectra.get(role, 0) + torch.fft.rfft2(x[0, 0].double()).abs().cpu()
+            row = known_rows.get(digest)
+            if known is not None and row is not None:
+                rows.append({key: v[row] for key, v in known.values.items() if not key.startswith("importance.")})
+            else:
+                rows.append(_activations(model, inputs))
         if report:
             report(done, len(files))
     if not names:
         raise AudioError("none of the reference clips could be read")
     values = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-    return References(model.fingerprint, tuple(names), tuple(hashes), values)
+    magnitudes = {
+        role: natural_magnitude(total, model.frontends[role].config.shape).float().numpy()
+        for role, total in spectra.items()
+    }
+    return References(model.fingerprint, tuple(names), tuple(hashes), values, magnitudes=magnitudes)
 
 
 @torch.no_grad()
@@ -288,12 +301,11 @@ def load_input(model: TrainedModel, role: str, path: Path) -> torch.Tensor:
     return frontend(window.to(model.device))
 
 
-def _activations(model: TrainedModel, path: Path) -> dict[str, np.ndarray]:
+def _activations(model: TrainedModel, inputs: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     """What one clip does to every neuron: ``{key of References.values: (channels,)}``."""
     network = model.network
     found: dict[str, np.ndarray] = {}
-    for role in model.frontends:
-        x = load_input(model, role, path)
+    for role, x in inputs.items():
         for layer in network.layers:
             if network.inputs_of(layer) == (role,) and not layer.startswith("fc"):
                 maps = network.activate(layer, network.preactivation(layer, **{role: x}))[0].flatten(1)
@@ -320,8 +332,9 @@ def save_references(path: Path, references: References) -> None:
     # one entry: safetensors writes several in any order, and the same activations shall give the same bytes
     facts = {name: getattr(references, name) for name in ("fingerprint", "clips", "hashes", "importance_of")}
     header = {"references": json.dumps(facts)}
+    magnitudes = {f"{MAGNITUDE}{role}": values for role, values in references.magnitudes.items()}
     with atomic_path(path) as temporary:
-        save_file(references.values, temporary, metadata=header)
+        save_file({**references.values, **magnitudes}, temporary, metadata=header)
 
 
 def load_references(path: Path, model: TrainedModel) -> References:
@@ -339,8 +352,14 @@ def load_references(path: Path, model: TrainedModel) -> References:
             header = file.metadata() or {}
             values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         facts = json.loads(header["references"])
+        magnitudes = {key[len(MAGNITUDE) :]: values.pop(key) for key in list(values) if key.startswith(MAGNITUDE)}
         references = References(
-            facts["fingerprint"], tuple(facts["clips"]), tuple(facts["hashes"]), values, facts["importance_of"]
+            facts["fingerprint"],
+            tuple(facts["clips"]),
+            tuple(facts["hashes"]),
+            values,
+            facts["importance_of"],
+            magnitudes,
         )
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(
@@ -424,6 +443,31 @@ def _extreme_rays(config: LogMelConfig) -> np.ndarray:
             kept |= set(columns)
     rays = basis[:, sorted(kept)]
     return rays / np.linalg.norm(rays, axis=0)
+
+
+def stored_magnitudes(model: TrainedModel, roles: Sequence[str]) -> dict[str, np.ndarray]:
+    """Mean magnitude spectra of real clips in a model's own folder, ``{role: (bands, frames // 2 + 1)}``.
+
+    They do not depend on the weights: ``dataclasses.replace(control, folder=model.folder)`` draws the patterns of
+    random weights with a model's.
+
+    Raises:
+        PatternError: there are none.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = model.folder / FILE_NAME if model.folder else None
+    try:
+        if path is None:
+            raise FileNotFoundError
+        with safe_open(path, framework="numpy") as file:
+            found = {role: file.get_tensor(f"{MAGNITUDE}{role}") for role in roles}
+    except (SafetensorError, OSError):
+        raise PatternError(
+            f"{model.name} has no mean spectrum of real clips, which the phase parameterization draws with; "
+            f"iminet-viz reference {model.name} FOLDER... makes it"
+        ) from None
+    return found
 
 
 def compare_with_real(
