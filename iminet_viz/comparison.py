@@ -13,6 +13,7 @@ to 1. Over twins it is taken within pairs. "holds" is an interval above 0, "does
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -26,7 +27,7 @@ import torch
 from iminet_viz.audio import atomic_path, find_audio, load_audio
 from iminet_viz.checkpoint import DbStatistics, TrainedModel, read_json, untrained_model, write_json
 from iminet_viz.errors import AudioError, CheckpointError, PatternError
-from iminet_viz.frontends import LogMelConfig
+from iminet_viz.frontends import FrontEndConfig, LogMelConfig
 from iminet_viz.models import Siamese
 from iminet_viz.patterns import evidence, objectives
 from iminet_viz.patterns.complexity import modulation_spectrum, octave_shares, pattern_complexity
@@ -237,8 +238,7 @@ class Comparison:
             "format": FORMAT,
             "kind": "comparison",
             "models": [
-                {"name": name, "fingerprint": mark}
-                for name, mark in zip(self.models, self.fingerprints, strict=True)
+                {"name": name, "fingerprint": mark} for name, mark in zip(self.models, self.fingerprints, strict=True)
             ],
             "settings": dataclasses.asdict(self.settings),
             "clips": self.clips,
@@ -356,15 +356,14 @@ def compare(
         for side, name in enumerate(names)
     }
     measures = {name: _measure(by_layer, profiles) for name, by_layer in patterns.items()}
+    by_random = [_measure(by_layer, profiles) for by_layer in of_random.values()]
     if randoms:
-        measures["random"] = _measure(_pooled(of_random.values()), profiles)
+        measures["random"] = _pooled(by_random)
     pairs = _study(
         dict(zip(names, (model_a, model_b), strict=True)) | {net.name: net for net in randoms},
         {**patterns, **of_random},
         settings.seed,
     )
-    first = _measure(of_random[randoms[0].name], profiles) if len(randoms) > 1 else {}
-    second = _measure(of_random[randoms[1].name], profiles) if len(randoms) > 1 else {}
     work.finish()
     return Comparison(
         models=names,
@@ -373,7 +372,7 @@ def compare(
         clips={"n": len(used), "source": clips.name if clips else _sources(used), "real_profiles": sorted(profiles)},
         layers=tuple(matched),
         twins=tuple(twins),
-        findings=tuple(_judge(names, measures, (first, second), pairs, settings.seed)),
+        findings=tuple(_judge(names, measures, by_random, pairs, settings.seed)),
         pairs=pairs,
         measures=measures,
         left_out=tuple(left_out),
@@ -419,9 +418,7 @@ def match_layer(layer: str, activity: Sequence[np.ndarray], n_clips: int, seed: 
     values = np.array([twin[2] for twin in twins])
     rng = np.random.default_rng(seed)
     rows = np.arange(len(second)).reshape(-1, n_clips)
-    shuffled = [
-        _median_match(first, second[rows[:, rng.permutation(n_clips)].ravel()]) for _ in range(SHUFFLES)
-    ]
+    shuffled = [_median_match(first, second[rows[:, rng.permutation(n_clips)].ravel()]) for _ in range(SHUFFLES)]
     drawn = np.median(values[rng.integers(0, len(values), (RESAMPLES, len(values)))], axis=1)
     halves = [
         linear_cka(first[rows[:, half].ravel()], second[rows[:, half].ravel()])
@@ -532,7 +529,7 @@ def measure_effect(strata: Sequence[tuple[np.ndarray, np.ndarray]], paired: bool
 def _judge(
     names: tuple[str, str],
     measures: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]],
-    two_randoms: tuple[Mapping[str, Any], Mapping[str, Any]],
+    by_random: Sequence[Mapping[str, Mapping[str, Sequence[float]]]],
     pairs: Mapping[str, PairStudy],
     seed: int,
 ) -> Iterable[Finding]:
@@ -569,38 +566,38 @@ def _judge(
             for measure in wanted:
                 same = [(place, place) for place in group]
                 trained = contrast(measures[names[0]], measures[names[1]], same, measure, True)
-                null = contrast(*two_randoms, same, measure, True)
+                null = contrast(by_random[0], by_random[1], same, measure, True) if len(by_random) > 1 else None
                 yield from finding(claim, where, measure, names, trained, null)
     depth = {
         "spectrogram": ("band_concentration", "realizable", "real_modulations"),
         "complexity": ("octave_cells",),
     }
-    for claim, wanted in depth.items():
+    for claim, by_depth in depth.items():
         for where, group in groups.items():
             if len(group) < 2 or where.startswith("fc1"):
                 continue
-            ends = [(group[-1], group[0])]
-            sides = (group[-1].split(".")[1], group[0].split(".")[1])
+            depths = [(group[-1], group[0])]
+            deep = (group[-1].split(".")[1], group[0].split(".")[1])
             for name in names:
-                for measure in wanted:
-                    trained = contrast(measures[name], measures[name], ends, measure, False)
-                    null = contrast(random, random, ends, measure, False) if random else None
-                    yield from finding(claim, f"{where}, {name}", measure, sides, trained, null)
+                for measure in by_depth:
+                    trained = contrast(measures[name], measures[name], depths, measure, False)
+                    null = contrast(random, random, depths, measure, False) if random else None
+                    yield from finding(claim, f"{where}, {name}", measure, deep, trained, null)
     if all(towers.values()):
-        ends = [(towers["recording"][-1], towers["imitation"][-1])]
+        last = (towers["recording"][-1], towers["imitation"][-1])
         for name in names:
-            trained = contrast(measures[name], measures[name], ends, "verticality", False)
-            null = contrast(random, random, ends, "verticality", False) if random else None
-            yield from finding("strips", f"both towers, {name}", "verticality", ends[0], trained, null)
+            trained = contrast(measures[name], measures[name], [last], "verticality", False)
+            null = contrast(random, random, [last], "verticality", False) if random else None
+            yield from finding("strips", f"both towers, {name}", "verticality", last, trained, null)
     if towers["recording"] and random:
-        last = towers["recording"][-1]
+        deepest = towers["recording"][-1]
         for name in names:
-            trained = contrast(measures[name], random, [(last, last)], "verticality", False)
-            yield from finding("strips", f"{last}, {name}", "verticality", (name, "random nets"), trained, None)
+            trained = contrast(measures[name], random, [(deepest, deepest)], "verticality", False)
+            yield from finding("strips", f"{deepest}, {name}", "verticality", (name, "random nets"), trained, None)
     for name in names:
         if name not in pairs or not pairs[name].likeness:
             continue
-        own, null = _likeness([pairs[name]]), _likeness(s for net, s in pairs.items() if net not in names)
+        own, other = _likeness([pairs[name]]), _likeness(s for net, s in pairs.items() if net not in names)
         for claim, measure, sides, sign in (
             ("pair-time", "envelope", ("own sides", "sides of other pairs"), 1),
             ("pair-timbre", "spectrum", ("sides of other pairs", "own sides"), -1),
@@ -608,7 +605,7 @@ def _judge(
         ):
             effects = [
                 measure_effect([(a, b) if sign > 0 else (b, a)], True, seed) if len(a) else None
-                for a, b in (own[measure], null[measure])
+                for a, b in (own[measure], other[measure])
             ]
             yield from finding(claim, f"fc1 pairs, {name}", measure, sides, *effects)
 
@@ -649,8 +646,8 @@ def _make_twins(
     drawn = {match.twins[index] for index in places}
     chosen = [twin for twin in order if twin in drawn or twin in order[: settings.best]]
     made = [
-        _make_patterns(model, match.layer, [twin[side] for twin in chosen], settings, keep, work, left_out)
-        for side, model in enumerate(models)
+        _make_patterns(model, match.layer, neurons, settings, keep, work, left_out)
+        for model, neurons in zip(models, ([t[0] for t in chosen], [t[1] for t in chosen]), strict=True)
     ]
     return [
         Twin(match.layer, twin[:2], twin[2], twin in drawn, (made[0][twin[0]], made[1][twin[1]]))
@@ -673,8 +670,8 @@ def _make_patterns(
     wanted = {neuron: make(neuron) for neuron in neurons}
     found = {}
     if keep is not None:
-        stored = {neuron: _load_pattern(keep, model, objective, settings) for neuron, objective in wanted.items()}
-        found = {neuron: pattern for neuron, pattern in stored.items() if pattern is not None}
+        stored = ((neuron, _load_pattern(keep, model, objective, settings)) for neuron, objective in wanted.items())
+        found = {neuron: pattern for neuron, pattern in stored if pattern is not None}
         work.add(f"{model.name} {layer}", len(found) * PATTERN_WORK)
     missing = [neuron for neuron in neurons if neuron not in found]
     if not missing:
@@ -729,9 +726,7 @@ def _save_pattern(keep: Path, model: TrainedModel, pattern: Pattern, settings: C
         save_file({**tensors, "trace": pattern.trace}, path, metadata={"pattern": json.dumps(facts)})
 
 
-def _load_pattern(
-    keep: Path, model: TrainedModel, objective: Objective, settings: CompareSettings
-) -> Pattern | None:
+def _load_pattern(keep: Path, model: TrainedModel, objective: Objective, settings: CompareSettings) -> Pattern | None:
     from safetensors import SafetensorError, safe_open
 
     path = _pattern_path(keep, model, objective, settings)
@@ -763,15 +758,20 @@ def _load_pattern(
 def _measure(
     by_layer: Mapping[str, Sequence[Pattern]], profiles: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, list[float]]]:
-    """All measures of each layer's patterns; fc1's by side."""
+    """All measures of each layer's patterns; fc1's by side. What is compared between ends is measured there only."""
     found: dict[str, dict[str, list[float]]] = {}
+    layers = [layer for layer in by_layer if layer != "fc1"]
+    ends = {end for role in ("imitation", "recording") for end in _ends([x for x in layers if x.startswith(role)])}
     for layer, patterns in by_layer.items():
         for pattern in patterns:
             for role, complexity in pattern_complexity(pattern).items():
-                own: dict[str, float] = complexity.as_dict()
+                own = complexity.as_dict()
                 config, level = pattern.frontends[role], pattern.db_statistics[role]
-                if isinstance(config, LogMelConfig):
-                    own["realizable"] = 1 - realizability(pattern.inputs[role], config, level.mean_db, level.std_db)
+                if isinstance(config, LogMelConfig) and layer in ends:
+                    # a fit for each frame: every fourth is enough for a median
+                    every = pattern.inputs[role][:, ::4]
+                    fewer = dataclasses.replace(config, n_frames=every.shape[1])
+                    own["realizable"] = 1 - realizability(every, fewer, level.mean_db, level.std_db)
                 if role in profiles:
                     profile = _profile(pattern.inputs[role], config)
                     own["real_modulations"] = float(np.corrcoef(profile, profiles[role])[0, 1])
@@ -781,7 +781,12 @@ def _measure(
     return found
 
 
-def _profile(values: np.ndarray, config: Any) -> np.ndarray:
+def _ends(layers: Sequence[str]) -> tuple[str, ...]:
+    """The first and the last."""
+    return (layers[0], layers[-1]) if layers else ()
+
+
+def _profile(values: np.ndarray, config: FrontEndConfig) -> np.ndarray:
     """Level in dB of each octave by octave of modulation, nothing lower than -60."""
     shares = octave_shares(modulation_spectrum(values, config)[0]).ravel()
     level: np.ndarray = 10 * np.log10(np.maximum(shares, 1e-6))
@@ -815,12 +820,12 @@ def _study(
     }
 
 
-def _pooled(nets: Iterable[Mapping[str, Sequence[Pattern]]]) -> dict[str, list[Pattern]]:
-    pooled: dict[str, list[Pattern]] = {}
-    for by_layer in nets:
-        for layer, patterns in by_layer.items():
-            pooled.setdefault(layer, []).extend(patterns)
-    return pooled
+def _pooled(nets: Sequence[Mapping[str, Mapping[str, list[float]]]]) -> dict[str, dict[str, list[float]]]:
+    """The values of all nets together."""
+    return {
+        place: {measure: [value for net in nets for value in net[place][measure]] for measure in own}
+        for place, own in nets[0].items()
+    }
 
 
 # --- models and clips -----------------------------------------------------------------------------------------------
@@ -885,11 +890,11 @@ def _activations(
     for name, path in files if keep else ():
         digest.update(f"{name}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}\0".encode())
     for model in models:
-        path = keep / f"{model.fingerprint}-{digest.hexdigest()[:16]}.safetensors" if keep else None
-        reasons = path.with_suffix(".json") if path else None
-        if path and reasons and path.is_file() and reasons.is_file():
+        kept = keep / f"{model.fingerprint}-{digest.hexdigest()[:16]}.safetensors" if keep else None
+        reasons = kept.with_suffix(".json") if kept else None
+        if kept and reasons and kept.is_file() and reasons.is_file():
             try:
-                references = evidence.load_references(path, model)
+                references = evidence.load_references(kept, model)
                 listed |= read_json(reasons)
                 work.add(f"{model.name} clips", len(files) * CLIP_WORK)
                 found.append(references)
@@ -897,20 +902,23 @@ def _activations(
             except CheckpointError:
                 pass  # damaged: computed anew
         failed: list[tuple[str, str]] = []
+        report = functools.partial(_show_clips, work, model.name)
         try:
-            references = evidence.compute_references(
-                model, files, lambda done, _, name=model.name: work.show(f"{name} clips", done * CLIP_WORK), failed
-            )
+            references = evidence.compute_references(model, files, report, failed)
         except AudioError as error:
             raise PatternError(f"{error}: {failed[0][1]}" if failed else str(error)) from None
         listed |= dict(failed)
         work.add(f"{model.name} clips", len(files) * CLIP_WORK)
-        if path and reasons:
-            evidence.save_references(path, references)
+        if kept and reasons:
+            evidence.save_references(kept, references)
             write_json(reasons, dict(failed))
         found.append(references)
     left_out += [{"id": name, "reason": reason} for name, reason in sorted(listed.items())]
     return found
+
+
+def _show_clips(work: _Work, name: str, done: int, _: int) -> None:
+    work.show(f"{name} clips", done * CLIP_WORK)
 
 
 def _sources(clips: Sequence[str]) -> str:

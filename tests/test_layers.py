@@ -21,8 +21,10 @@ LAYERS = [
     ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],
+    ["comparison"],
     ["systems"],
     ["tables"],
+    ["comparison_report"],
     ["gallery", "experiments"],
     ["cli"],
 ]

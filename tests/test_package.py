@@ -11,10 +11,13 @@ import iminet_viz as iv
 from iminet_viz.errors import PatternError
 
 PUBLIC = {
+    "CompareSettings",
+    "Comparison",
     "EngineConfig",
     "IminetVizError",
     "Pattern",
     "__version__",
+    "compare",
     "explain_match",
     "load_audio",
     "load_model",

@@ -1,9 +1,9 @@
 """How sharp, fine, banded and complex a pattern is: the numbers behind the paper's words (section VII; evidence E6).
 
 The paper judges by eye. Here each word is a measure of one array. Modulations are in units that do not depend on the
-tower: cycles per second along time, cycles per octave along frequency. The mel scale is logarithmic above 1 kHz only, so
-an octave is one above 1 kHz; below, bands are wider and the same ripple counts as if it lay higher. Edges are those of
-neighbouring cells: compared within one tower only.
+tower: cycles per second along time, cycles per octave along frequency. The mel scale is logarithmic above 1 kHz only,
+so an octave is one above 1 kHz; below, bands are wider and the same ripple counts as if it lay higher. Edges are those
+of neighbouring cells: compared within one tower only.
 
 Modulations are those of the array as it is drawn (level in dB, standardised): its two-dimensional spectrum, under a
 Hann window in both directions, since a pattern does not go on where it ends.

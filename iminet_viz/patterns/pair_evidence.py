@@ -130,7 +130,9 @@ def study_pairs(model: TrainedModel, patterns: Sequence[Pattern], seed: int = 0)
     """
     network = model.network
     if not isinstance(network, Siamese):
-        raise PatternError(f"{model.name}: a network of kind {network.KIND} has no two towers, so its units see no pair")
+        raise PatternError(
+            f"{model.name}: a network of kind {network.KIND} has no two towers, so its units see no pair"
+        )
     if not patterns:
         raise PatternError("no pattern was given")
     for pattern in patterns:
