@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -139,7 +140,8 @@ class Finding:
         measure: key of :data:`MEASURES`.
         sides: what is compared: the first is claimed to be larger.
         effect: of the trained nets.
-        random: the same within random nets; None where there are none.
+        random: the same within random nets; where the trained nets are compared with each other, of the two random
+            nets that differ most. None where there are none.
     """
 
     claim: str
@@ -156,13 +158,18 @@ class Finding:
 
     @property
     def also_random(self) -> bool:
-        """Whether random nets show it too."""
-        return self.verdict == "holds" and self.random is not None and self.random.verdict == "holds"
+        """Whether random nets show it too, or two of them differ as much."""
+        if self.verdict == "undecided" or self.random is None:
+            return False
+        if self.effect.paired and self.claim in TRAINING:
+            return self.random.delta >= abs(self.effect.delta)
+        return self.random.verdict == self.verdict
 
 
 CLAIMS = {
     "sharper": "With pre-training, patterns are sharper",
     "finer": "With pre-training, patterns hold finer detail",
+    "structure": "With pre-training, patterns show more structure",
     "spectrogram": "The deepest layer's patterns are like spectrograms, concentrated on frequency ranges",
     "strips": "The recording tower's deepest layer shows vertical strips, unlike the imitation tower's",
     "complexity": "Patterns become more complex with depth",
@@ -170,12 +177,18 @@ CLAIMS = {
     "pair-timbre": "Both sides of an fc1 pair differ in timbre",
 }
 
+TRAINING = ("sharper", "finer", "structure")  # what the nets are compared with each other for
+
 # name and unit of each measure
 MEASURES = {
     "edge_energy": "edge energy (white noise = 1)",
     "coherent_edges": "edge energy with one direction (white noise = 0.2)",
+    "direction": "share of the edges with one direction (white noise = 0.2)",
+    "order": "order of the modulations (white noise = 0.05)",
     "spectral_centroid_per_octave": "mean spectral modulation (cycles per octave)",
+    "spectral_peak_per_octave": "strongest spectral modulation (cycles per octave)",
     "temporal_centroid_hz": "mean temporal modulation (Hz)",
+    "temporal_peak_hz": "strongest temporal modulation (Hz)",
     "band_concentration": "concentration of power over bands (0 to 1)",
     "realizable": "share of the mel spectrum that a sound can have (0 to 1)",
     "real_modulations": "likeness of the modulations to real clips' (correlation)",
@@ -216,7 +229,7 @@ class Comparison:
     left_out: tuple[dict[str, str], ...]
 
     def verdict_of(self, claim: str) -> str:
-        """Sum a claim's measurements up: as most say, "in part" where they contradict each other.
+        """Sum a claim's measurements up: what more than half of them say; else "mixed" if some contradict others.
 
         Raises:
             KeyError: no such claim, or nothing was measured of it.
@@ -224,12 +237,11 @@ class Comparison:
         verdicts = [finding.verdict for finding in self.findings if finding.claim == claim]
         if not verdicts:
             raise KeyError(claim)
-        yes, no = verdicts.count("holds"), verdicts.count("does not hold")
-        if yes and no:
-            return "holds in part"
-        if 2 * max(yes, no) < len(verdicts):
-            return "undecided"
-        return "holds" if yes else "does not hold"
+        counts = {verdict: verdicts.count(verdict) for verdict in ("holds", "does not hold")}
+        for verdict, count in counts.items():
+            if 2 * count > len(verdicts):
+                return verdict
+        return "mixed" if all(counts.values()) else "undecided"
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the patterns' arrays, as JSON values."""
@@ -559,14 +571,24 @@ def _judge(
 
     training = {
         "sharper": ("edge_energy", "coherent_edges"),
-        "finer": ("spectral_centroid_per_octave", "temporal_centroid_hz"),
+        "finer": (
+            *("spectral_centroid_per_octave", "spectral_peak_per_octave"),
+            *("temporal_centroid_hz", "temporal_peak_hz"),
+        ),
+        "structure": ("direction", "order"),
     }
     for claim, wanted in training.items():
         for where, group in groups.items():
             for measure in wanted:
                 same = [(place, place) for place in group]
                 trained = contrast(measures[names[0]], measures[names[1]], same, measure, True)
-                null = contrast(by_random[0], by_random[1], same, measure, True) if len(by_random) > 1 else None
+                nulls = [
+                    effect
+                    for first, second in itertools.permutations(by_random, 2)
+                    if (effect := contrast(first, second, same, measure, True))
+                ]
+                # the two that differ most: an interval over neurons does not say how much nets differ by chance
+                null = max(nulls, key=lambda effect: effect.delta, default=None)
                 yield from finding(claim, where, measure, names, trained, null)
     depth = {
         "spectrogram": ("band_concentration", "realizable", "real_modulations"),

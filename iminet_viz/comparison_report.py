@@ -26,6 +26,7 @@ from iminet_viz.checkpoint import TrainedModel, read_json, write_json
 from iminet_viz.comparison import (
     CLAIMS,
     MEASURES,
+    TRAINING,
     CompareSettings,
     Comparison,
     Effect,
@@ -44,10 +45,19 @@ WORDS = {
     "Sharp edges raise it, but so does noise.",
     "coherent_edges": "The part of the edge energy that has one direction in its neighbourhood: all of it in stripes, "
     "a fifth in white noise. It is the sharpness that noise does not have.",
+    "direction": "Share of the edge energy that has one direction in its neighbourhood. Stripes have all of it, white "
+    "noise a fifth, however strong the edges are.",
+    "order": "0 where all modulations have the same energy, 1 where a single one has it all. White noise is near 0, a "
+    "texture or a row of harmonics above it.",
     "spectral_centroid_per_octave": "Where the energy of the picture's ripples along frequency lies, in cycles per "
-    "octave (above 1 kHz, where the mel scale is logarithmic). Finer harmonics or bands raise it.",
+    "octave (above 1 kHz, where the mel scale is logarithmic). Finer bands raise it, and so does noise, which is the "
+    "finest of all.",
+    "spectral_peak_per_octave": "The same, weighted by the square of the energy: where the strongest ripples along "
+    "frequency are. Noise, spread over all modulations, counts for little.",
     "temporal_centroid_hz": "Where the energy of the picture's ripples along time lies, in cycles per second. Faster "
-    "changes raise it.",
+    "changes raise it, and so does noise.",
+    "temporal_peak_hz": "The same, weighted by the square of the energy: where the strongest ripples along time are. "
+    "Noise counts for little.",
     "band_concentration": "0 where every band has the same power, 1 where all power is in one band. The paper sees "
     "deep neurons concentrate on frequency ranges.",
     "realizable": "How much of a frame's mel spectrum the nearest spectrum of a sound reproduces: 1 for real clips. "
@@ -56,8 +66,8 @@ WORDS = {
     "temporal by octaves of spectral modulation. 1 is the texture of real spectrograms.",
     "verticality": "Share of the ripples that stand at least an octave high and pass within a quarter of a second, "
     "among ripples that both towers can show. White noise has 7 to 8 %.",
-    "octave_cells": "How many octave-by-octave cells of modulation share the energy. 1.6 is one stripe, 16 to 17 "
-    "white noise, 23 to 26 equal energy on every scale: structures within structures.",
+    "octave_cells": "How many octave-by-octave cells of modulation share the energy. 1 to 3 are one stripe, 14 "
+    "to 18 white noise, more than 22 equal energy on every scale: structures within structures.",
     "envelope": "Correlation of the level (dB) of both sides over the time that both cover. It is compared with sides "
     "of different pairs, since all patterns have something in common.",
     "spectrum": "Correlation of the mean spectra (dB) of both sides over the frequencies that both cover. Also "
@@ -67,8 +77,10 @@ WORDS = {
 }
 SAID = {
     "sharper": "Paper: with pre-training, patterns are “generally sharper”.",
-    "finer": "Paper: with pre-training, patterns “contain more finer patterns”, more attention to spectral details, "
-    "and fc1 pairs show “more detailed structures”.",
+    "finer": "Paper: with pre-training, patterns “contain more finer patterns”, which suggests more attention “to "
+    "spectral details”.",
+    "structure": "Paper, of fc1 pairs: with pre-training, “more detailed structures from the pairs can be observed”. "
+    "Here of the towers too.",
     "spectrogram": "Paper: Conv3 neurons “recognize spectrogram-like patterns, with a concentration on different "
     "frequency ranges”. Here: the deepest layer against the first.",
     "strips": "Paper: Conv3 patterns of the recording tower “tend to learn vertical strips besides horizontal "
@@ -253,7 +265,7 @@ def _png_size(path: Path) -> tuple[int, int]:
 
 
 def _title(comparison: Comparison) -> str:
-    return f"{comparison.models[0]} and {comparison.models[1]}, side by side"
+    return f"{comparison.models[0]} and {comparison.models[1]}"
 
 
 def _body(comparison: Comparison, figures: dict[str, tuple[int, int]]) -> str:
@@ -261,7 +273,7 @@ def _body(comparison: Comparison, figures: dict[str, tuple[int, int]]) -> str:
         _header(comparison),
         "<main class='wrap'>",
         _summary(comparison),
-        _reading(comparison),
+        _reading(),
         _matching(comparison, figures),
         *(_claim_section(comparison, claim, figures) for claim in CLAIMS if _of(comparison, claim)),
         _pairs(comparison),
@@ -287,7 +299,7 @@ def _header(comparison: Comparison) -> str:
         "gradient ascent": f"at most {settings.engine.steps} steps, {escape(settings.engine.parameterization)}",
     }
     return (
-        f"<header class='wrap'><h1 class='name'>{escape(_title(comparison))}</h1>"
+        f"<header class='wrap'><h1>{_name(first)} and {_name(second)}, side by side</h1>"
         "<p class='lead'>The authors of the paper looked at the inputs that excite single neurons and said what they "
         "saw. Here each of their claims is a number: measured on patterns of these two nets, neuron by matched neuron, "
         "with an interval, and beside it the same number for nets whose weights are random. What random nets show too "
@@ -322,77 +334,70 @@ def _plainly(comparison: Comparison) -> str:
             by_verdict.setdefault(comparison.verdict_of(claim), []).append(f"“{text}”")
     parts = []
     for verdict, words in (
-        ("holds", "These nets show what the paper saw in"),
-        ("holds in part", "They show it in part, and the contrary in another part, in"),
-        ("does not hold", "They show the contrary of"),
-        ("undecided", "They do not show, with the neurons measured, that"),
+        ("holds", "These nets show what the paper saw:"),
+        ("mixed", "Some measurements say yes, others the contrary:"),
+        ("does not hold", "They show the contrary of:"),
+        ("undecided", "They do not show, with the neurons measured, what the paper saw:"),
     ):
         if found := by_verdict.get(verdict):
             parts.append(f"{words} {_listed(found)}.")
     too = [
         f"“{text}”"
         for claim, text in CLAIMS.items()
-        if (held := [f for f in _of(comparison, claim) if f.verdict == "holds"])
-        and sum(f.also_random for f in held) * 2 >= len(held)
+        if claim not in TRAINING
+        and (held := [f for f in _of(comparison, claim) if f.verdict == "holds"])
+        and sum(f.also_random for f in held) * 2 > len(held)
     ]
     if too:
-        parts.append(f"Nets with random weights do the same in {_listed(too)}: that is architecture, not learning.")
-    return f"<p>{' '.join(parts)}</p>"
+        parts.append(f"Nets with random weights show as well, so it is architecture and not learning: {_listed(too)}.")
+    return f"<ul class='plain'>{''.join(f'<li>{part}</li>' for part in parts)}</ul>"
 
 
-def _reading(comparison: Comparison) -> str:
+def _reading() -> str:
     words = {
         "Effect size": "Cliff’s delta: how much more often a value of the one is larger than one of the other, from -1 "
         "to 1. Between twins, each neuron is compared with its own twin only.",
         "Verdict": "The bar is a 95 % bootstrap interval over neurons, drawn within layers: all above 0 is “holds”, "
         "all below 0 “does not hold”, else “undecided”. Of twenty measurements of nothing one would look decided, so a "
-        "claim is summed up as most of its measurements say.",
+        "claim is summed up as more than half of its measurements say.",
         "Random nets": "The same architecture with random weights, through the same pipeline, in grey. For what "
-        "compares pre-trained with scratch, two random nets are compared with each other, so grey should lie at 0.",
+        "compares pre-trained with scratch, grey is the difference of those two random nets that differ most: nets "
+        "differ by chance, and an interval over neurons does not know that.",
     }
-    used = [measure for measure in MEASURES if any(f.measure == measure for f in comparison.findings)]
     return (
         "<section id='reading'><h2>How to read it</h2><dl class='words'>"
         + "".join(f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in words.items())
-        + "</dl><details><summary>What each measure means</summary><div><dl class='words'>"
-        + "".join(f"<div><dt>{escape(MEASURES[m])}</dt><dd>{escape(WORDS[m])}</dd></div>" for m in used)
-        + "</dl></div></details></section>"
+        + "</dl></section>"
     )
 
 
 def _matching(comparison: Comparison, figures: dict[str, tuple[int, int]]) -> str:
     first, second = comparison.models
+    with_random = any(layer.random for layer in comparison.layers)
     rows = [
         [
             layer.layer,
             str(len(layer.twins)),
             f"{len(layer.dead[0])} / {len(layer.dead[1])}",
             f"{layer.median:.2f} {_range(layer.interval)}",
-            _mean(layer.random),
-            _mean(layer.random_pairs),
+            *([_mean(layer.random), _mean(layer.random_pairs)] * with_random),
             f"{layer.shuffled:.2f}",
             f"{layer.cka:.2f} {_range(layer.cka_interval)}",
-            _mean(layer.cka_random),
-            _mean(layer.cka_random_pairs),
+            *([_mean(layer.cka_random), _mean(layer.cka_random_pairs)] * with_random),
         ]
         for layer in comparison.layers
     ]
+    nulls = ("first with random nets", "random nets") * with_random
     head = (
-        "layer",
-        "pairs",
-        "dead (first / second)",
-        "matched correlation, median",
-        "with random nets",
-        "random nets",
-        "clips shuffled",
-        "CKA",
-        "with random nets",
-        "random nets",
+        *("layer", "pairs", "dead (first / second)", "matched correlation, median"),
+        *nulls,
+        *("clips shuffled", "CKA"),
+        *nulls,
     )
     absent = (
         "<p>Random nets have no activations stored on these clips; with a folder of clips (<code>--clips</code>) they "
         "are matched too. Only the shuffled clips say here what matching finds in nothing.</p>"
-        if not any(layer.random for layer in comparison.layers)
+        if not with_random
         else ""
     )
     deepest = comparison.layers[-1].layer
@@ -404,7 +409,7 @@ def _matching(comparison: Comparison, figures: dict[str, tuple[int, int]]) -> st
         "</p>"
         "<p>CKA compares whole layers: do two clips that are alike in one net look alike in the other? It is linear, "
         "on the mean activation of each map per clip, debiased; its interval comes from halves of the clips.</p>"
-        f"{absent}"
+        f"{absent}<p>{escape(_likeness_of_layers(comparison))}</p>"
         + _figure("matching.png", figures, f"Correlation of matched neurons, from the first layer to {deepest}.")
         + _figure("cka.png", figures, "CKA of each layer; the bar is its 95 % interval over clips.")
         + _table("Matching and CKA of each layer; intervals are 95 %", head, rows)
@@ -412,28 +417,41 @@ def _matching(comparison: Comparison, figures: dict[str, tuple[int, int]]) -> st
     )
 
 
+def _likeness_of_layers(comparison: Comparison) -> str:
+    """In words: where the nets are more alike than with nets that learned nothing."""
+    layers = comparison.layers
+    first, second = comparison.models
+    if not any(layer.random for layer in layers):
+        above = [layer.layer for layer in layers if layer.interval[0] > layer.shuffled]
+        return f"Above what shuffled clips give: {_listed(above) if above else 'no layer'}."
+    matched = [layer.layer for layer in layers if layer.interval[0] > max(layer.random)]
+    alike = [layer.layer for layer in layers if layer.cka_interval[0] > max(layer.cka_random)]
+    text = (
+        f"{first} and {second} match better than {first} and a random net (interval above the best of them) in "
+        f"{_listed(matched) if matched else 'no layer'}; by CKA they are more alike in "
+        f"{_listed(alike) if alike else 'no layer'}."
+    )
+    if len(matched) < len(layers):
+        text += (
+            " In the others, most of what matched neurons share is there before any training: how loud, long or "
+            "broad a clip is moves all neurons."
+        )
+    return text
+
+
 def _claim_section(comparison: Comparison, claim: str, figures: dict[str, tuple[int, int]]) -> str:
     found = _of(comparison, claim)
-    head = (
-        "where",
-        "measure",
-        "claimed larger: median",
-        "against: median",
-        "n",
-        "effect",
-        "random nets",
-        "verdict",
-    )
+    head = ("where", "measure", "verdict", "effect", "random nets", "n", "claimed larger: median", "against: median")
     rows = [
         [
             finding.where,
             _short(finding.measure),
-            f"{finding.sides[0]}: {_number(finding.effect.medians[0])}",
-            f"{finding.sides[1]}: {_number(finding.effect.medians[1])}",
-            f"{finding.effect.n[0]} pairs" if finding.effect.paired else " / ".join(map(str, finding.effect.n)),
+            finding.verdict + (", random nets too" if finding.also_random else ""),
             _effect(finding.effect),
             _effect(finding.random) if finding.random else "",
-            finding.verdict + (", random nets too" if finding.also_random else ""),
+            f"{finding.effect.n[0]} pairs" if finding.effect.paired else " / ".join(map(str, finding.effect.n)),
+            f"{finding.sides[0]}: {_number(finding.effect.medians[0])}",
+            f"{finding.sides[1]}: {_number(finding.effect.medians[1])}",
         ]
         for finding in found
     ]
@@ -443,7 +461,7 @@ def _claim_section(comparison: Comparison, claim: str, figures: dict[str, tuple[
         f"<section id='claim-{claim}'><div class='head'><h2>{CLAIMS[claim]}</h2>{_badge(comparison.verdict_of(claim))}"
         f"</div><p>{SAID[claim]} {escape(_sentence(comparison, claim))}</p><dl class='words'>{words}</dl>"
         + _figure(f"claim-{claim}.png", figures, "Effect of each measurement with its interval; random nets in grey.")
-        + _table(f"Every measurement of “{CLAIMS[claim]}”", head, rows, left=2)
+        + _table(f"Every measurement of “{CLAIMS[claim]}”", head, rows, left=3)
         + "</section>"
     )
 
@@ -561,12 +579,16 @@ def _sentence(comparison: Comparison, claim: str) -> str:
     """How many measurements say what, and what random nets do."""
     found = _of(comparison, claim)
     text = f"{_tally(comparison, claim)[0].upper()}{_tally(comparison, claim)[1:]}."
-    held = [finding for finding in found if finding.verdict == "holds"]
-    too = [finding for finding in held if finding.also_random]
-    if held and len(too) == len(held):
-        text += " Random nets show it too wherever it holds, so it was not learned."
-    elif too:
-        text += f" In {len(too)} of the {len(held)} where it holds, random nets show it too."
+    decided = [finding for finding in found if finding.verdict != "undecided"]
+    too = [finding for finding in decided if finding.also_random]
+    if decided and any(finding.random for finding in decided):
+        share = "none" if not too else "all" if len(too) == len(decided) else str(len(too))
+        of = f"{share} of the {len(decided)}" if len(decided) > 1 else {"none": "not in the", "all": "in the"}[share]
+        if claim in TRAINING:
+            text += f" Two random nets differ as much in {of} decided."
+        else:
+            text += f" Random nets show the same in {of} decided."
+        text = text.replace("in not in the", "not in the").replace("in in the", "in the")
     opposite = [finding for finding in found if finding.verdict == "does not hold"]
     if opposite:
         strongest = min(opposite, key=lambda finding: finding.effect.delta)
@@ -582,6 +604,8 @@ def _tally(comparison: Comparison, claim: str) -> str:
     words = {"holds": "for it", "does not hold": "against it", "undecided": "undecided"}
     counts = {word: sum(finding.verdict == verdict for finding in found) for verdict, word in words.items()}
     said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    if len(found) in counts.values() and len(found) > 1:
+        return f"all {len(found)} measurements {said.removeprefix(f'{len(found)} ')}"
     return f"of {len(found)} measurements {said}" if len(found) > 1 else f"one measurement, {said.removeprefix('1 ')}"
 
 

@@ -208,12 +208,13 @@ def plot_layers(
         label: of the values.
         intervals: of some series, one a layer.
     """
-    figure = _figure(6.4, 0.9 + 0.26 * len(layers) * len(series))
+    drawn = {name: values for name, values in series.items() if any(len(own) for own in values)}
+    figure = _figure(6.4, 1.0 + len(layers) * (0.2 + 0.16 * len(drawn)))
     axes = figure.subplots()
-    for number, (name, values) in enumerate(series.items()):
-        colour, marker = _STYLES[number % len(_STYLES)]
+    for row, (name, values) in enumerate(drawn.items()):
+        colour, marker = _STYLES[list(series).index(name) % len(_STYLES)]
         for place, own in enumerate(values):
-            y = place + (number - (len(series) - 1) / 2) * 0.8 / len(series)
+            y = place + (row - (len(drawn) - 1) / 2) * 0.8 / len(drawn)
             if intervals and name in intervals:
                 axes.hlines(y, *intervals[name][place], colors=colour, linewidth=2)
             if len(own) > 1:

@@ -39,8 +39,14 @@ class Complexity:
             but noise is sharp too.
         coherent_edges: the part of it that has one direction in its neighbourhood: all of it for stripes, a fifth
             for white noise. Sharpness that noise does not have.
+        direction: share of the edge energy that has one direction: structure, however sharp.
+        order: 1 - entropy of the modulations' energy / log of their number: near 0 for white noise, whose energy is
+            everywhere, and near 1 for few ripples that fill the picture.
         temporal_centroid_hz: mean temporal modulation, cycles per second, weighted by its energy.
         spectral_centroid_per_octave: mean spectral modulation, cycles per octave.
+        temporal_peak_hz: as ``temporal_centroid_hz``, weighted by the square of the energy: where the strongest ripples
+            are. Noise, which is the finest of all, is spread over all modulations and counts for little.
+        spectral_peak_per_octave: the same along frequency.
         band_concentration: 1 where all power lies in one band, 0 where it is the same in all (1 - entropy / log bands).
         verticality: share of the modulations that stand at least an octave high and pass within a quarter of a second.
         horizontality: share that is thinner than an octave and lasts longer.
@@ -51,8 +57,12 @@ class Complexity:
 
     edge_energy: float
     coherent_edges: float
+    direction: float
+    order: float
     temporal_centroid_hz: float
     spectral_centroid_per_octave: float
+    temporal_peak_hz: float
+    spectral_peak_per_octave: float
     band_concentration: float
     verticality: float
     horizontality: float
@@ -100,23 +110,24 @@ def measure_complexity(values: np.ndarray, config: FrontEndConfig, std_db: float
     edges, coherent = _edges(x / deviation)
     power, spectral, temporal = modulation_spectrum(x, config)
     share = power / max(power.sum(), 1e-300)
+    strongest = share**2 / max(float((share**2).sum()), 1e-300)
     common = share * (spectral <= FINEST_PER_OCTAVE)[:, None] * (temporal <= FASTEST_HZ)
     common = common / max(common.sum(), 1e-300)
     tall, quick = (spectral < STRIP_PER_OCTAVE)[:, None], temporal >= STRIP_HZ
-    cells = octave_shares(power).ravel()
-    cells = cells[cells > 0]
     level = 10 ** (np.minimum(std_db * (x - x.max()), 0) / 10).mean(axis=1)  # power of each band
-    level = level / level.sum()
-    entropy = -float(np.sum(level * np.log(np.maximum(level, 1e-300))))
     return Complexity(
         edge_energy=edges,
         coherent_edges=coherent,
+        direction=coherent / edges,
+        order=1 - _entropy(share) / float(np.log(share.size)),
         temporal_centroid_hz=float((share.sum(axis=0) * temporal).sum()),
         spectral_centroid_per_octave=float((share.sum(axis=1) * spectral).sum()),
-        band_concentration=max(0.0, 1 - entropy / float(np.log(len(level)))),
+        temporal_peak_hz=float((strongest.sum(axis=0) * temporal).sum()),
+        spectral_peak_per_octave=float((strongest.sum(axis=1) * spectral).sum()),
+        band_concentration=max(0.0, 1 - _entropy(level / level.sum()) / float(np.log(len(level)))),
         verticality=float((common * (tall & quick)).sum()),
         horizontality=float((common * (~tall & ~quick)).sum()),
-        octave_cells=float(np.exp(-np.sum(cells * np.log(cells)))),
+        octave_cells=float(np.exp(_entropy(octave_shares(power)))),
     )
 
 
@@ -177,6 +188,11 @@ def _edges(x: np.ndarray) -> tuple[float, float]:
     tensor = [gaussian_filter(part, 2.0) for part in (along**2, across**2, along * across)]
     coherent = np.sqrt((tensor[0] - tensor[1]) ** 2 + 4 * tensor[2] ** 2)
     return float((along**2 + across**2).mean() / 2), float(coherent.mean() / 2)
+
+
+def _entropy(shares: np.ndarray) -> float:
+    found = shares[shares > 0]
+    return -float(np.sum(found * np.log(found)))
 
 
 def _hann(size: int) -> np.ndarray:
