@@ -184,7 +184,7 @@ MEASURES = {
     "edge_energy": "edge energy (white noise = 1)",
     "coherent_edges": "edge energy with one direction (white noise = 0.2)",
     "direction": "share of the edges with one direction (white noise = 0.2)",
-    "order": "order of the modulations (white noise = 0.05)",
+    "order": "order of the modulations (white noise = 0.03)",
     "spectral_centroid_per_octave": "mean spectral modulation (cycles per octave)",
     "spectral_peak_per_octave": "strongest spectral modulation (cycles per octave)",
     "temporal_centroid_hz": "mean temporal modulation (Hz)",

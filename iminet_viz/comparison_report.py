@@ -582,13 +582,8 @@ def _sentence(comparison: Comparison, claim: str) -> str:
     decided = [finding for finding in found if finding.verdict != "undecided"]
     too = [finding for finding in decided if finding.also_random]
     if decided and any(finding.random for finding in decided):
-        share = "none" if not too else "all" if len(too) == len(decided) else str(len(too))
-        of = f"{share} of the {len(decided)}" if len(decided) > 1 else {"none": "not in the", "all": "in the"}[share]
-        if claim in TRAINING:
-            text += f" Two random nets differ as much in {of} decided."
-        else:
-            text += f" Random nets show the same in {of} decided."
-        text = text.replace("in not in the", "not in the").replace("in in the", "in the")
+        words = "Two random nets differ as much" if claim in TRAINING else "Random nets show the same"
+        text += f" {words} in {len(too)} of the {len(decided)} decided."
     opposite = [finding for finding in found if finding.verdict == "does not hold"]
     if opposite:
         strongest = min(opposite, key=lambda finding: finding.effect.delta)
