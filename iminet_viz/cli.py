@@ -753,8 +753,8 @@ def compare(
             f"  {layer.layer}: {len(layer.twins)} pairs of neurons, correlation {layer.median:.2f} (clips shuffled "
             f"{layer.shuffled:.2f}), CKA {layer.cka:.2f} [{low:.2f}, {high:.2f}]"
         )
-    for entry in found.left_out:
-        click.echo(f"left out: {entry['id']}: {entry['reason']}", err=True)
+    for line in comparison_report.describe_left_out(found):
+        click.echo(f"left out: {line}", err=True)
     click.echo(f"Open {(out / 'index.html').resolve().as_uri()}")
 
 

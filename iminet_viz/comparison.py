@@ -356,7 +356,7 @@ def compare(
         for number, net in enumerate(randoms):
             rng = np.random.default_rng((settings.seed, place, number))
             alive_units = np.arange(net.network.n_channels(match.layer))
-            count = min(_per_random(settings, len(randoms)), len(alive_units))
+            count = min(_per_random(settings), len(alive_units))
             neurons = sorted(int(n) for n in rng.choice(alive_units, count, replace=False))
             made = _make_patterns(net, match.layer, neurons, settings, keep, work, left_out)
             of_random[net.name][match.layer] = [made[neuron] for neuron in neurons if neuron in made]
@@ -381,7 +381,11 @@ def compare(
         models=names,
         fingerprints=(model_a.fingerprint, model_b.fingerprint),
         settings=settings,
-        clips={"n": len(used), "source": clips.name if clips else _sources(used), "real_profiles": sorted(profiles)},
+        clips={
+            "n": len(used),
+            "source": clips.resolve().name if clips else _sources(used),
+            "real_profiles": sorted(profiles),
+        },
         layers=tuple(matched),
         twins=tuple(twins),
         findings=tuple(_judge(names, measures, by_random, pairs, settings.seed)),
@@ -879,13 +883,13 @@ def _random_nets(model: TrainedModel, settings: CompareSettings) -> list[Trained
     return nets
 
 
-def _per_random(settings: CompareSettings, nets: int) -> int:
-    """Neurons of each random net: together about as many as of a trained one, and pairs enough to be exchanged."""
-    return max(3, math.ceil(settings.neurons / max(nets, 1)))
+def _per_random(settings: CompareSettings) -> int:
+    """Neurons of each random net: as many as of a trained one, and pairs enough to be exchanged."""
+    return max(3, settings.neurons)
 
 
 def _patterns_per_layer(settings: CompareSettings, nets: int) -> int:
-    return 2 * (settings.neurons + settings.best) + nets * _per_random(settings, nets)
+    return 2 * (settings.neurons + settings.best) + nets * _per_random(settings)
 
 
 def _stored(model: TrainedModel) -> evidence.References:

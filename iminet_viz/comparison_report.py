@@ -155,6 +155,19 @@ def describe(comparison: Comparison) -> list[str]:
     ]
 
 
+def describe_left_out(comparison: Comparison) -> list[str]:
+    """One line for each thing that was left out, with the reason; neurons of one layer together."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for entry in comparison.left_out:
+        place, _, neuron = entry["id"].rpartition("/")
+        own = neuron.isdigit()
+        grouped.setdefault((place if own else entry["id"], entry["reason"]), []).extend([neuron] * own)
+    return [
+        place + (f", neurons {', '.join(neurons)}" if neurons else "") + f": {reason}"
+        for (place, reason), neurons in grouped.items()
+    ]
+
+
 # --- the folder -----------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +312,7 @@ def _header(comparison: Comparison) -> str:
         "gradient ascent": f"at most {settings.engine.steps} steps, {escape(settings.engine.parameterization)}",
     }
     return (
-        f"<header class='wrap'><h1>{_name(first)} and {_name(second)}, side by side</h1>"
+        f"<header class='wrap'><h1>{_name(first)} and <span class='name'>{escape(second)}, side by side</span></h1>"
         "<p class='lead'>The authors of the paper looked at the inputs that excite single neurons and said what they "
         "saw. Here each of their claims is a number: measured on patterns of these two nets, neuron by matched neuron, "
         "with an interval, and beside it the same number for nets whose weights are random. What random nets show too "
@@ -441,17 +454,25 @@ def _likeness_of_layers(comparison: Comparison) -> str:
 
 def _claim_section(comparison: Comparison, claim: str, figures: dict[str, tuple[int, int]]) -> str:
     found = _of(comparison, claim)
-    head = ("where", "measure", "verdict", "effect", "random nets", "n", "claimed larger: median", "against: median")
+    sides = {finding.sides for finding in found}
+    same = next(iter(sides)) if len(sides) == 1 else None
+    head = (
+        *("where", "measure", "verdict", "effect", "random nets", "n"),
+        *((f"median of {same[0]}", f"median of {same[1]}") if same else ("claimed larger: median", "against: median")),
+    )
+    too = ", but random nets differ as much" if claim in TRAINING else ", random nets too"
     rows = [
         [
             finding.where,
             _short(finding.measure),
-            finding.verdict + (", random nets too" if finding.also_random else ""),
+            finding.verdict + too * finding.also_random,
             _effect(finding.effect),
             _effect(finding.random) if finding.random else "",
             f"{finding.effect.n[0]} pairs" if finding.effect.paired else " / ".join(map(str, finding.effect.n)),
-            f"{finding.sides[0]}: {_number(finding.effect.medians[0])}",
-            f"{finding.sides[1]}: {_number(finding.effect.medians[1])}",
+            *(
+                ("" if same else f"{side}: ") + _number(median)
+                for side, median in zip(finding.sides, finding.effect.medians, strict=True)
+            ),
         ]
         for finding in found
     ]
@@ -560,19 +581,8 @@ def _twins(comparison: Comparison, figures: dict[str, tuple[int, int]]) -> str:
 
 
 def _left_out(comparison: Comparison) -> str:
-    if not comparison.left_out:
-        return ""
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for entry in comparison.left_out:
-        place, _, last = entry["id"].rpartition("/")
-        neuron = last.isdigit()
-        grouped.setdefault((place if neuron else entry["id"], entry["reason"]), []).extend([last] * neuron)
-    items = "".join(
-        f"<li><span class='name'>{escape(place)}</span>{': neurons ' + ', '.join(names) if names else ''}: "
-        f"<span class='name'>{escape(reason)}</span></li>"
-        for (place, reason), names in grouped.items()
-    )
-    return f"<section id='left-out'><h2>Left out</h2><ul class='plain'>{items}</ul></section>"
+    items = "".join(f"<li class='name'>{escape(line)}</li>" for line in describe_left_out(comparison))
+    return f"<section id='left-out'><h2>Left out</h2><ul class='plain'>{items}</ul></section>" if items else ""
 
 
 def _sentence(comparison: Comparison, claim: str) -> str:

@@ -309,6 +309,8 @@ def test_dead_neurons_and_unreadable_clips_are_listed_and_the_rest_is_done(tower
     reasons = {entry["id"]: entry["reason"] for entry in found.left_out}
     assert "broken.wav" in reasons["broken.wav"]
     assert reasons["first/recording.conv2/5"] == "does not respond to any clip"
+    lines = comparison_report.describe_left_out(found)
+    assert "first/recording.conv2, neurons 5: does not respond to any clip" in lines
     assert found.layers[1].dead[0] == (5,) and 5 not in {twin[0] for twin in found.layers[1].twins}
     assert found.clips["n"] == 12 and "random" not in found.measures
     assert all(finding.random is None for finding in found.findings)
