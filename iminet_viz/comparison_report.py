@@ -482,7 +482,7 @@ def _claim_section(comparison: Comparison, claim: str, figures: dict[str, tuple[
         f"<section id='claim-{claim}'><div class='head'><h2>{CLAIMS[claim]}</h2>{_badge(comparison.verdict_of(claim))}"
         f"</div><p>{SAID[claim]} {escape(_sentence(comparison, claim))}</p><dl class='words'>{words}</dl>"
         + _figure(f"claim-{claim}.png", figures, "Effect of each measurement with its interval; random nets in grey.")
-        + _table(f"Every measurement of “{CLAIMS[claim]}”", head, rows, left=3)
+        + _table(f"Every measurement of “{CLAIMS[claim]}”", head, rows, left=3, kind=" class='findings'")
         + "</section>"
     )
 
@@ -589,11 +589,14 @@ def _sentence(comparison: Comparison, claim: str) -> str:
     """How many measurements say what, and what random nets do."""
     found = _of(comparison, claim)
     text = f"{_tally(comparison, claim)[0].upper()}{_tally(comparison, claim)[1:]}."
-    decided = [finding for finding in found if finding.verdict != "undecided"]
-    too = [finding for finding in decided if finding.also_random]
-    if decided and any(finding.random for finding in decided):
-        words = "Two random nets differ as much" if claim in TRAINING else "Random nets show the same"
-        text += f" {words} in {len(too)} of the {len(decided)} decided."
+    nulls = [finding for finding in found if finding.random]
+    if claim in TRAINING and (decided := [finding for finding in nulls if finding.verdict != "undecided"]):
+        text += (
+            f" Two random nets differ as much in {sum(f.also_random for f in decided)} of the {len(decided)} decided."
+        )
+    elif nulls and claim not in TRAINING:
+        shown = sum(finding.random is not None and finding.random.verdict == "holds" for finding in nulls)
+        text += f" Random nets show it in {shown} of {len(nulls)}."
     opposite = [finding for finding in found if finding.verdict == "does not hold"]
     if opposite:
         strongest = min(opposite, key=lambda finding: finding.effect.delta)
@@ -639,7 +642,7 @@ def _figure(name: str, figures: dict[str, tuple[int, int]], caption: str, wide: 
     )
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, kind: str = "") -> str:
     def side(index: int) -> str:
         return " class='left'" if index < left else ""
 
@@ -651,7 +654,7 @@ def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], lef
         for row in rows
     )
     return (
-        f"<div class='scroll' role='region' tabindex='0' aria-label='{escape(caption)}'><table><caption>"
+        f"<div class='scroll' role='region' tabindex='0' aria-label='{escape(caption)}'><table{kind}><caption>"
         f"{escape(caption)}</caption><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

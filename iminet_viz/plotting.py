@@ -257,6 +257,7 @@ def plot_effects(
             axes.plot([], [], marker, color=colour, linestyle="-", label=name)
     axes.axvline(0, color="0.4", linewidth=1)
     axes.set_xlim(-1.05, 1.05)
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=8.5, parse_math=False)
     axes.set_xlabel(label)

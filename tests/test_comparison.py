@@ -257,6 +257,7 @@ def test_a_comparison_holds_what_was_measured(made, towers, clips):
     assert [layer.layer for layer in made.layers] == [f"recording.conv{i}" for i in (1, 2, 3)]
     for layer in made.layers:
         assert len(layer.random) == 2 and len(layer.random_pairs) == 1 and len(layer.cka_random) == 2
+        assert layer.random_pairs[0] < 1 - 1e-6  # they are different nets
         drawn = [twin for twin in made.twins if twin.layer == layer.layer and twin.drawn]
         assert len(drawn) == 2
         best = max(layer.twins, key=lambda twin: twin[2])
@@ -391,7 +392,8 @@ def test_the_page_is_whole_needs_no_script_and_every_name_is_escaped(made, tmp_p
 
 
 def test_the_same_bytes_again_also_after_a_kill_and_nothing_is_made_twice(towers, clips, tmp_path, monkeypatch):
-    build_report(*towers, tmp_path / "a", clips, SMALL)
+    fewer = dataclasses.replace(SMALL, best=0, random_nets=1)
+    build_report(*towers, tmp_path / "a", clips, fewer)
     calls = []
     real = comparison.maximize_many
 
@@ -403,14 +405,49 @@ def test_the_same_bytes_again_also_after_a_kill_and_nothing_is_made_twice(towers
 
     monkeypatch.setattr(comparison, "maximize_many", dying)
     with pytest.raises(KeyboardInterrupt):
-        build_report(*towers, tmp_path / "b", clips, SMALL)
+        build_report(*towers, tmp_path / "b", clips, fewer)
     assert [path.name for path in (tmp_path / "b").iterdir()] == [".work"]  # nothing half written is shown
     shown = []
-    build_report(*towers, tmp_path / "b", clips, SMALL, progress=lambda *what: shown.append(what))
-    assert len(calls) == 4 + 3 * 4 - 3  # three layers of four nets; three were kept
+    build_report(*towers, tmp_path / "b", clips, fewer, progress=lambda *what: shown.append(what))
+    assert len(calls) == 4 + 3 * 3 - 3  # three layers of three nets; three were kept
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     done = [part for _, part, _ in shown]
     assert done == sorted(done) and done[-1] == shown[-1][2]
+
+
+def test_a_pattern_that_fails_is_listed_and_its_layer_is_done(towers, clips, monkeypatch):
+    real = comparison.maximize_many
+
+    def failing(model, objectives, *rest):
+        if model.name == "first" and f"recording.conv2:{bad}" in map(str, objectives):
+            raise PatternError("the value stopped being finite")
+        return real(model, objectives, *rest)
+
+    settings = CompareSettings(neurons=3, best=0, random_nets=0, engine=EngineConfig(steps=1))
+    whole = compare(*towers, clips, settings)
+    bad = next(twin.neurons[0] for twin in whole.twins if twin.layer == "recording.conv2")
+    monkeypatch.setattr(comparison, "maximize_many", failing)
+    found = compare(*towers, clips, settings)
+    assert {"id": f"first/recording.conv2/{bad}", "reason": "the value stopped being finite"} in found.left_out
+    left = [twin.neurons for twin in found.twins]
+    assert left == [twin.neurons for twin in whole.twins if (twin.layer, twin.neurons[0]) != ("recording.conv2", bad)]
+
+
+def test_what_was_kept_for_another_seed_is_not_shown(towers, clips, tmp_path):
+    settings = CompareSettings(neurons=24, best=0, random_nets=0, engine=EngineConfig(steps=1))
+    model = towers[0]
+    wanted = [comparison.objectives.channel("recording.conv1", 0)]
+    (first,) = comparison.maximize_many(model, wanted, settings.engine, seed=0)
+    comparison._save_pattern(tmp_path, model, first, settings)
+    again = comparison._load_pattern(tmp_path, model, wanted[0], settings)
+    assert again is not None and np.array_equal(again.inputs["recording"], first.inputs["recording"])
+    assert np.array_equal(again.trace, first.trace)
+    for field in dataclasses.fields(first):
+        if field.name not in ("inputs", "trace"):
+            assert getattr(again, field.name) == getattr(first, field.name)
+    for other in ({"seed": 1}, {"engine": EngineConfig(steps=2)}):
+        assert comparison._load_pattern(tmp_path, model, wanted[0], dataclasses.replace(settings, **other)) is None
+    assert comparison._load_pattern(tmp_path, towers[1], wanted[0], settings) is None
 
 
 def test_a_damaged_kept_file_is_made_anew(towers, clips, tmp_path):

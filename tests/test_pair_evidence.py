@@ -11,7 +11,7 @@ from iminet_viz.checkpoint import TrainedModel, untrained_model
 from iminet_viz.errors import PatternError
 from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
 from iminet_viz.patterns.objectives import channel, fc_unit
-from iminet_viz.patterns.pair_evidence import PairStudy, _rebin, measure_likeness, study_pairs
+from iminet_viz.patterns.pair_evidence import PairStudy, _common_edges, _rebin, measure_likeness, study_pairs
 
 ROLES = ("imitation", "recording")
 UNITS = (3, 20, 50, 71)
@@ -149,6 +149,13 @@ def test_cells_are_averaged_not_skipped():
     np.testing.assert_allclose(_rebin(values, edges, edges), values)
     uneven = np.array([0.1, 0.7, 2.9])
     np.testing.assert_allclose(_rebin(np.ones((1, 12)), edges, uneven), 1)
+
+
+def test_sides_meet_on_the_coarser_axis_within_both():
+    fine, coarse = np.linspace(0, 4, 41), np.linspace(0, 3, 7)
+    for axes in ((fine, coarse), (coarse, fine)):
+        np.testing.assert_array_equal(_common_edges(*axes), coarse)
+    np.testing.assert_array_equal(_common_edges(fine, coarse + 2), (coarse + 2)[:5])  # up to 4, where one ends
 
 
 def test_likeness_of_chance_is_none():
