@@ -21,7 +21,7 @@ from iminet_viz.patterns import evidence
 from iminet_viz.patterns.engine import EngineConfig, Pattern, layer_values, maximize_many
 from iminet_viz.patterns.objectives import channel
 from iminet_viz.patterns.parameterizations import PARAMETERIZATIONS
-from iminet_viz.sonification import realizability, sonify
+from iminet_viz.sonification import sonify
 
 MEASURES = {
     "headroom": "headroom",  # E2
@@ -49,7 +49,7 @@ def measure(model: TrainedModel, pattern: Pattern, references: evidence.Referenc
         seen = model.frontends[role](torch.from_numpy(made.waveform)[None])[:, 0]
         values_heard = layer_values(model.network, [pattern.objective], {role: seen})
     kept = float(pattern.objective({layer: value[0] for layer, value in values_heard.items()})) / pattern.activation
-    possible = realizability(values, config, level.mean_db, level.std_db)
+    possible = evidence.realizability(values, config, level.mean_db, level.std_db)
     heard_beyond = kept * real["headroom"] > 1
     return {
         "headroom": real["headroom"],

@@ -25,6 +25,9 @@ _EXPORTS = {
     "plot_pattern": "plotting",
     "explain_match": "attribution",
     "plot_explanation": "plotting",
+    "compare": "comparison",
+    "Comparison": "comparison",
+    "CompareSettings": "comparison",
     "sonify": "sonification:sonify_pattern",
     "IminetVizError": "errors",
 }

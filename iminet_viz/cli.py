@@ -749,6 +749,67 @@ def explain(
     click.echo(f"  infidelity {explained.infidelity:.3f}, convergence delta {explained.convergence_delta:+.4f}: {out}")
 
 
+@main.command()
+@click.argument("pretrained")
+@click.argument("scratch")
+@click.option("--clips", type=FOLDER, help="Folder of recordings that neurons are matched by.")
+@click.option("--out", type=FOLDER, required=True, help="Folder to make; an interrupted comparison is continued.")
+@click.option("--neurons", type=click.IntRange(1), default=8, show_default=True, help="Drawn of each layer.")
+@click.option("--best", type=click.IntRange(0), default=4, show_default=True, help="Best matched, shown beside them.")
+@click.option("--random-nets", type=click.IntRange(0), default=3, show_default=True, help="Nets that never learned.")
+@seed_option
+@device_option
+@force_option
+@json_option
+@engine_options
+def compare(
+    pretrained: str,
+    scratch: str,
+    clips: Path | None,
+    out: Path,
+    neurons: int,
+    best: int,
+    random_nets: int,
+    seed: int,
+    device: str,
+    force: bool,
+    as_json: bool,
+    **engine: Any,
+) -> None:
+    """Compare the nets PRETRAINED and SCRATCH: do their neurons look as the paper says?
+
+    Matches their neurons, finds inputs that excite them, and judges each claim of the paper's section VII by an effect
+    size with an interval, beside nets with random weights. OUT gets a page (index.html), its figures and
+    comparison.json. Without --clips the reference activations stored with both models serve.
+    """
+    from iminet_viz import comparison_report
+    from iminet_viz.checkpoint import load_model
+    from iminet_viz.comparison import CompareSettings
+
+    settings = CompareSettings(neurons, best, random_nets, seed, _engine(engine))
+    models = [load_model(name, _device(device)) for name in (pretrained, scratch)]
+    with _progress("% ") as report:
+
+        def share(what: str, done: int, total: int) -> None:
+            report(what, 100 * done // max(total, 1), 100)
+
+        found = comparison_report.build_report(models[0], models[1], out, clips, settings, force, share)
+    if as_json:
+        click.echo(json.dumps({**found.as_dict(), "page": str(out / "index.html")}, indent=2))
+        return
+    for line in comparison_report.describe(found):
+        click.echo(line)
+    for layer in found.layers:
+        low, high = layer.cka_interval
+        click.echo(
+            f"  {layer.layer}: {len(layer.twins)} pairs of neurons, correlation {layer.median:.2f} (clips shuffled "
+            f"{layer.shuffled:.2f}), CKA {layer.cka:.2f} [{low:.2f}, {high:.2f}]"
+        )
+    for line in comparison_report.describe_left_out(found):
+        click.echo(f"left out: {line}", err=True)
+    click.echo(f"Open {(out / 'index.html').resolve().as_uri()}")
+
+
 # --- data sets ------------------------------------------------------------------------------------------------------
 
 

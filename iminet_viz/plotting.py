@@ -168,6 +168,107 @@ def plot_pairs(columns: Mapping[str, Sequence[Pattern]], title: str) -> Figure:
     return figure
 
 
+def plot_twins(twins: Sequence[tuple[str, Pattern, Pattern]], names: tuple[str, str], title: str) -> Figure:
+    """Lay out patterns of matched neurons of two nets side by side, a pair's two sides one above the other.
+
+    Args:
+        twins: a line about each, and both patterns.
+        names: of the nets, over the columns.
+        title: over the whole.
+    """
+    roles = list(twins[0][1].inputs)
+    rows = [(line, role, pair) for line, *pair in twins for role in roles]
+    figure = _figure(9, 0.9 + 1.45 * len(rows))
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    grid = np.asarray(figure.subplots(len(rows), 2, squeeze=False))
+    for row, (line, role, pair) in enumerate(rows):
+        for column, (name, pattern) in enumerate(zip(names, pair, strict=True)):
+            axes = grid[row, column]
+            draw_spectrogram(axes, pattern.inputs[role], pattern.frontends[role])
+            side = f", {role} side" if len(roles) > 1 else ""
+            text = f"{name}, neuron {pattern.neuron}{side}" + (f"   {line}" * (column == 1))
+            axes.set_title(text, fontsize=8, pad=3, loc="left", parse_math=False)
+            axes.tick_params(labelsize=6.5, length=2)
+            last = row == len(rows) - 1 or (len(roles) > 1 and row % len(roles) == len(roles) - 1)
+            _label_outside(axes, row=int(last), rows=2, column=column)
+    return figure
+
+
+def plot_layers(
+    layers: Sequence[str],
+    series: Mapping[str, Sequence[Sequence[float]]],
+    label: str,
+    intervals: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+) -> Figure:
+    """Draw some values of each layer, one line of marks a series: many values as small marks with their median.
+
+    Args:
+        layers: names, shallow to deep.
+        series: of each layer the values, by what they are of; the first is drawn in colour.
+        label: of the values.
+        intervals: of some series, one a layer.
+    """
+    drawn = {name: values for name, values in series.items() if any(len(own) for own in values)}
+    figure = _figure(6.4, 1.0 + len(layers) * (0.2 + 0.16 * len(drawn)))
+    axes = figure.subplots()
+    for row, (name, values) in enumerate(drawn.items()):
+        colour, marker = _STYLES[list(series).index(name) % len(_STYLES)]
+        for place, own in enumerate(values):
+            y = place + (row - (len(drawn) - 1) / 2) * 0.8 / len(drawn)
+            if intervals and name in intervals:
+                axes.hlines(y, *intervals[name][place], colors=colour, linewidth=2)
+            if len(own) > 1:
+                axes.plot(own, np.full(len(own), y), "|", color=colour, alpha=0.35, markersize=6)
+            if len(own):
+                middle = [float(np.median(own))]
+                axes.plot(middle, [y], marker, color=colour, markersize=6, label=name if place == 0 else None)
+    axes.set_yticks(range(len(layers)), layers)
+    axes.set_ylim(len(layers) - 0.5, -0.5)
+    for place in range(len(layers) - 1):
+        axes.axhline(place + 0.5, color="0.85", linewidth=0.8)
+    axes.axvline(0, color="0.6", linewidth=0.8)
+    axes.set_xlabel(label)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8.5, frameon=False)
+    return figure
+
+
+def plot_effects(
+    rows: Sequence[tuple[str, float, tuple[float, float], tuple[float, tuple[float, float]] | None]], label: str
+) -> Figure:
+    """Draw effect sizes from -1 to 1 with their intervals, those of random nets in grey below each.
+
+    Args:
+        rows: what, effect, interval, and both of random nets if there are any.
+        label: of the axis.
+    """
+    figure = _figure(6.4, 1.15 + 0.42 * len(rows))
+    axes = figure.subplots()
+    for place, (_, value, interval, null) in enumerate(rows):
+        if null is not None:
+            colour, marker = _STYLES[2]
+            axes.hlines(place + 0.2, *null[1], colors=colour, linewidth=2)
+            axes.plot([null[0]], [place + 0.2], marker, color=colour, markersize=6)
+        colour, marker = _STYLES[0]
+        axes.hlines(place - 0.1, *interval, colors=colour, linewidth=2.5)
+        axes.plot([value], [place - 0.1], marker, color=colour, markersize=7)
+    for number, name in ((0, "these nets"), (2, "random nets")):
+        if number == 0 or any(row[3] for row in rows):
+            colour, marker = _STYLES[number]
+            axes.plot([], [], marker, color=colour, linestyle="-", label=name)
+    axes.axvline(0, color="0.4", linewidth=1)
+    axes.set_xlim(-1.05, 1.05)
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=8.5, parse_math=False)
+    axes.set_xlabel(label)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8.5, frameon=False)
+    return figure
+
+
+# first, second, random, nothing: colours that also differ for the colour-blind, and marks that differ in grey
+_STYLES = (("#17675d", "o"), ("#c2570c", "s"), ("#7a838a", "D"), ("#b0a8d0", "x"))
+
+
 def plot_retrieval(
     systems: Mapping[str, Sequence[Sequence[float]]], categories: Sequence[str], chance: Sequence[float]
 ) -> Figure:
@@ -206,6 +307,12 @@ def save_figure(path: Path, figure: Figure, dpi: int = 80) -> None:
     image = Image.open(drawn).convert("L").quantize(24, dither=Image.Dither.NONE)
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG", optimize=True)
+
+
+def save_chart(path: Path, figure: Figure, dpi: int = 130) -> None:
+    """Write a PNG in colour, otherwise as :func:`save_figure`."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -26,6 +26,7 @@ VERBS = [
     ["imitate"],
     ["maximize"],
     ["explain"],
+    ["compare"],
     ["gallery"],
     ["gallery", "build"],
     ["gallery", "verify"],

@@ -21,10 +21,11 @@ LAYERS = [
     ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],
-    ["direct"],
+    ["direct", "comparison"],
     ["assessment"],
     ["systems"],
     ["tables"],
+    ["comparison_report"],
     ["gallery", "experiments"],
     ["cli"],
 ]

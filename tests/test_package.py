@@ -11,12 +11,15 @@ import iminet_viz as iv
 from iminet_viz.errors import PatternError
 
 PUBLIC = {
+    "CompareSettings",
+    "Comparison",
     "EngineConfig",
     "Evidence",
     "IminetVizError",
     "Pattern",
     "__version__",
     "assess",
+    "compare",
     "explain_match",
     "load_audio",
     "load_model",

@@ -25,6 +25,7 @@ from iminet_viz.checkpoint import TrainedModel
 from iminet_viz.errors import AudioError, CheckpointError, PatternError
 from iminet_viz.frontends import LogMelConfig, frontend_of, to_mel_power
 from iminet_viz.models import Siamese
+from iminet_viz.patterns.complexity import pattern_complexity
 from iminet_viz.patterns.parameterizations import natural_magnitude
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ MEASURES = {
         "Complexity",
         "",
         None,
-        "How many modulations, in time and over bands, the picture is made of. One grating has 1, noise the most.",
+        "Over how many octaves of modulation, in time by over frequency, the picture's energy is spread. One grating "
+        "has 1, a picture with structure on every scale the most; white noise, all of it fine, has fewer.",
     ),
     "importance": Measure(
         "Importance",
@@ -135,7 +137,7 @@ MEASURES = {
 class Evidence:
     """What was measured of a pattern; None is "not measured", or "has no value" (a ratio to 0).
 
-    Of a pair ``realizability``, ``log_mel_error_db`` and ``crest_db`` are those of the worse side.
+    Of a pair ``complexity`` is the mean of its sides; ``realizability``, ``log_mel_error_db`` and ``crest_db`` are those of the worse side.
     """
 
     relu_transfer: float | None = None
@@ -392,8 +394,10 @@ def measure(pattern: Pattern, references: References | None) -> Evidence:
         for role, values in pattern.inputs.items()
         if isinstance(config := pattern.frontends[role], LogMelConfig)
     ]
+    spread = [side.octave_cells for side in pattern_complexity(pattern).values()]
     return dataclasses.replace(
         pattern.evidence,
+        complexity=float(np.mean(spread)),
         percentile=real["percentile"] if real else None,
         headroom=real["headroom"] if real else None,
         realizability=max(distances, default=None),
