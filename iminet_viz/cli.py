@@ -692,8 +692,10 @@ def explain(
         click.echo(f"  the {role} adds {share:+.3f}")
     for unit, added in explained.units[:5]:
         click.echo(f"  fc1 unit {unit} adds {added:+.3f}")
-    for test, share in explained.faithfulness.better_than.items():
-        click.echo(f"  {test}: better than {share:.0%} of {settings.controls} maps that know the level alone")
+    for kind, name in (("random", "random masks"), ("level", "maps that know the level alone")):
+        beaten = explained.faithfulness.beaten[kind]
+        counts = ", ".join(f"in {test} {count:g}" for test, count in beaten.items())
+        click.echo(f"  better than so many of {settings.controls} {name}: {counts}")
     click.echo(f"  infidelity {explained.infidelity:.3f}, convergence delta {explained.convergence_delta:+.4f}: {out}")
 
 
