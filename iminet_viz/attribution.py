@@ -16,19 +16,21 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from iminet_viz.alignment import AlignedExplanation, can_align, explain_alignment
 from iminet_viz.audio import fit_length, load_audio
-from iminet_viz.checkpoint import TrainedModel
-from iminet_viz.errors import PatternError
+from iminet_viz.checkpoint import TrainedModel, find_model, load_model, read_fusion
+from iminet_viz.errors import CheckpointError, PatternError
 from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, MelFramesConfig, make_frontend
-from iminet_viz.models import Iminet, Model, RecurrentIminet, Siamese, TLIminet
+from iminet_viz.models import AlignedNet, Iminet, Model, RecurrentIminet, Siamese, TLIminet
 from iminet_viz.models._tower import ConvBlock
+from iminet_viz.scoring import Scorer, VectorPart, load_scorer, part_of
 
 Target = Callable[..., Tensor]  # inputs, (batch, 1, bands, frames) each, to (batch,)
 AnyModel = TypeVar("AnyModel", bound=Model)
@@ -109,6 +111,7 @@ class Explanation:
         units: of a score: the units of the last layer before the logit and what each adds to it, the largest magnitude
             first; with the bias they sum to ``value``.
         unit_layer: their layer: fc1, of IMINET fc2.
+        fingerprint: of the model.
         convergence_delta: what the attributions' sum misses of ``value - silence``.
         infidelity: share of what small noise does to the target that the attribution does not foretell (Yeh et al.
             2019, normalised as captum does and by the mean square of the change): 0 is perfect, 1 says nothing.
@@ -129,11 +132,46 @@ class Explanation:
     infidelity: float
     faithfulness: Faithfulness
     unit_layer: str = "fc1"
+    fingerprint: str = ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why not to believe the drawing, each a sentence."""
+        said = []
+        gained = abs(self.value - self.silence)
+        if abs(self.convergence_delta) > 0.05 * gained + 1e-3:
+            said.append(
+                f"The cells miss the score by {abs(self.convergence_delta):.2g} of {gained:.2g}: the integral was taken "
+                "in too few steps (--steps), and small values of cells mean nothing."
+            )
+        count = len(self.faithfulness.random.deletion)
+        if least := self._weakest("random", count):
+            said.append(
+                f"In {least[0]} the drawing beats only {least[1]:g} of {count} random orders of cells: which cells it "
+                "names says little about what the network uses."
+            )
+        elif least := self._weakest("level", count):
+            said.append(
+                f"In {least[0]} the drawing beats only {least[1]:g} of {count} maps that know nothing but where the "
+                "sound is loud: it may show no more than that."
+            )
+        if self.infidelity > 0.5:
+            said.append(
+                f"Of what small noise does to the score, the drawing leaves {self.infidelity:.0%} unexplained: it holds "
+                "for the way from silence to this clip, not for small changes of the clip."
+            )
+        return said
+
+    def _weakest(self, kind: str, count: int) -> tuple[str, float] | None:
+        test, beaten = min(self.faithfulness.beaten[kind].items(), key=lambda item: item[1])
+        return (test, beaten) if beaten < 0.95 * count else None
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the maps, as JSON values."""
         return {
+            "kind": "cells",
             "model": self.model,
+            "fingerprint": self.fingerprint,
             "target": self.target,
             "value": self.value,
             "silence": self.silence,
@@ -142,6 +180,7 @@ class Explanation:
             "convergence_delta": self.convergence_delta,
             "infidelity": self.infidelity,
             "faithfulness": dataclasses.asdict(self.faithfulness) | {"beaten": self.faithfulness.beaten},
+            "warnings": self.warnings,
         }
 
 
@@ -167,19 +206,70 @@ def load_sides(
     return {role: load_audio(paths[role], rate) for role, rate in rates.items()}
 
 
+def load_explainable(name: str, device: str = "cpu") -> TrainedModel | Scorer:
+    """Load what can be asked why: a single network, or what :func:`iminet_viz.scoring.load_scorer` loads.
+
+    Raises:
+        CheckpointError: there is no such model, or it does not load.
+    """
+    try:
+        single = read_fusion(find_model(name)) is None
+    except CheckpointError:
+        single = False
+    return load_model(name, device) if single else load_scorer(name, device)
+
+
 def explain_match(
-    model: TrainedModel,
+    model: TrainedModel | Scorer | str,
     query: str | os.PathLike[str],
     candidate: str | os.PathLike[str],
     settings: ExplainSettings | None = None,
-) -> Explanation:
-    """Explain the score of an imitation and a recording, by their files; see :func:`explain_pair`.
+) -> Explanation | AlignedExplanation:
+    """Explain the score of an imitation and a recording, by their files.
+
+    Args:
+        model: with two towers, see :func:`explain_pair`; or whose parts all align frames, as those of the default for
+            search do, see :func:`iminet_viz.alignment.explain_alignment`; or the name of one.
+        query: file of the imitation.
+        candidate: file of the recording.
+        settings: how thoroughly; an alignment takes but the seed.
 
     Raises:
         AudioError: a file cannot be read.
-        PatternError: the model has no two towers, or both are silent.
+        CheckpointError: there is no model of this name.
+        PatternError: nothing of what the model does can be explained, or a side is silent.
     """
+    if isinstance(model, str):
+        model = load_explainable(model)
+    settings = settings or ExplainSettings()
+    if isinstance(model, TrainedModel) and isinstance(model.network, AlignedNet):
+        model = Scorer(model.name, (part_of(model),))
+    if isinstance(model, Scorer):
+        if can_align(model):
+            return explain_alignment(model, query, candidate, settings.seed)
+        if len(model.parts) > 1:
+            raise PatternError(f"{model.name}: only where all parts align frames a fusion is explained; name one part")
+        (part,) = model.parts
+        if not isinstance(part, VectorPart):
+            raise PatternError(
+                f"{model.name}: compares figures of whole clips, so no moment of a clip has a share of the score; "
+                f"{EXPLAINED}"
+            )
+        model = part.model
+    if not isinstance(model.network, Siamese):
+        _refuse(model)
     return explain_pair(model, load_sides(model, query, candidate), settings)
+
+
+EXPLAINED = (
+    "TL-IMINET, IMINET, the recurrent net, the aligned net, dtw, dtw-mfcc and the default for search are explained"
+)
+
+
+def _refuse(model: TrainedModel) -> NoReturn:
+    neurons = ", ".join(model.network.layers)
+    why = f"{model.name}: a network of kind {model.network.KIND} has no two towers whose match could be explained"
+    raise PatternError(f"{why}; --layer and --neuron explain its neurons ({neurons})")
 
 
 def explain_pair(
@@ -193,13 +283,11 @@ def explain_pair(
         settings: how thoroughly.
 
     Raises:
-        PatternError: the model has no two towers, a side is missing, or both are silent.
+        PatternError: the model has no two towers, or a side is missing or silent.
     """
     network = model.network
     if not isinstance(network, Siamese):
-        raise PatternError(
-            f"{model.name}: a network of kind {network.KIND} has no two towers whose match could be explained"
-        )
+        _refuse(model)
     inputs = _inputs(model, waveforms, tuple(network.FRONTENDS))
     network = _fast(network)
     explained = _explain(model, "score", _Target(network, network.head), inputs, settings or ExplainSettings())
@@ -224,7 +312,7 @@ def explain_neuron(
         settings: how thoroughly.
 
     Raises:
-        PatternError: no such layer or neuron, a side is missing, or the sides that the layer sees are silent.
+        PatternError: no such layer or neuron, or a side that the layer sees is missing or silent.
     """
     network = model.network
     if not 0 <= neuron < network.n_channels(layer):
@@ -283,11 +371,14 @@ def _inputs(model: TrainedModel, waveforms: dict[str, np.ndarray], roles: tuple[
     for role in roles:
         frontend = model.frontends[role]
         if isinstance(frontend.config, MelFramesConfig):
-            raise PatternError(f"{model.name}: its front end stretches clips, so its cells have no time of their own")
+            raise PatternError(
+                f"{model.name}: its front end stretches clips, so its cells have no time of their own; its score is "
+                "explained by what was aligned, without --layer"
+            )
         window = torch.from_numpy(np.ascontiguousarray(frontend.fit(waveforms[role]), np.float32))
         inputs[role] = frontend(window[None].to(model.device))
-    if not any(x.any() for x in inputs.values()):
-        raise PatternError(f"{' and '.join(roles)}: silent, so there is nothing to explain")
+    if silent := [role for role, x in inputs.items() if not x.any()]:
+        raise PatternError(f"{' and '.join(silent)}: silent, so there is nothing to explain")
     return inputs
 
 
@@ -318,6 +409,7 @@ def _explain(
     maps = {role: x[0, 0].detach().cpu().numpy() for role, x in zip(inputs, integrated, strict=True)}
     return Explanation(
         model=model.name,
+        fingerprint=model.fingerprint,
         target=name,
         value=value,
         silence=nothing,

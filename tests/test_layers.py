@@ -17,13 +17,13 @@ LAYERS = [
     ["pairs", "checkpoint", "evaluation"],
     ["baselines", "cards"],
     ["scoring"],
-    ["trials"],
+    ["trials", "alignment"],
     ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],
     ["systems"],
     ["tables"],
-    ["gallery", "experiments"],
+    ["gallery", "experiments", "explanation"],
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
