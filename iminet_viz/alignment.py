@@ -132,7 +132,7 @@ class AlignedExplanation:
         time = (np.arange(len(near)) + 0.5) * HOP_S
         good = np.nan_to_num(near, nan=-np.inf) >= max(0.0, float(np.nanquantile(near, 0.6)))
         edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(int)))
-        found = []
+        found: list[dict[str, Any]] = []
         for start, stop in edges.reshape(-1, 2):
             if (stop - start) * HOP_S < 0.04:  # shorter than a frame
                 continue
@@ -153,8 +153,12 @@ class AlignedExplanation:
                     "nearness": float(near[start:stop].mean()),
                 }
             )
-        best = sorted(found, key=lambda one: -one["nearness"] * (one["imitation"][1] - one["imitation"][0]))
-        return best[:count]
+
+        def weight(moment: dict[str, Any]) -> float:
+            start, stop = moment["imitation"]
+            return float(moment["nearness"] * (stop - start))
+
+        return sorted(found, key=weight, reverse=True)[:count]
 
     @property
     def warnings(self) -> list[str]:
@@ -164,8 +168,8 @@ class AlignedExplanation:
         beaten = float(np.average([own.beaten / len(own.shuffled) for own in self.alignments], weights=weights))
         if beaten < 0.95:
             said.append(
-                f"In random order the recording's frames score as much in {1 - beaten:.0%} of the cases: the clips may be "
-                "alike in colour, but this match says little about their course in time."
+                f"In random order the recording's frames score as much in {1 - beaten:.0%} of the cases: the clips may "
+                "be alike in colour, but this match says little about their course in time."
             )
         near = float(np.average([own.nearness.mean() for own in self.alignments], weights=weights))
         if near < 0.1:
@@ -308,8 +312,8 @@ def _align(part: Part, weight: float, clips: dict[str, np.ndarray], db: dict[str
             apart = query.values[:, None].astype(np.float64) - candidate.values[None]
             distances = np.sqrt(np.square(apart).sum(-1)) * np.maximum(query.weights[:, None], candidate.weights)
             path, costs = warp(distances, step_cost)
-            adds = -costs / sum(distances.shape)
-            longer = -duration_cost * abs(float(np.log(query.duration_s) - np.log(candidate.duration_s)))
+            adds = 0.0 - costs / sum(distances.shape)  # never -0.0
+            longer = 0.0 - duration_cost * abs(float(np.log(query.duration_s) - np.log(candidate.duration_s)))
             score = float(adds.sum()) + longer
             if best is None or score > best.score:
                 edges = {"imitation": query.edges, "recording": candidate.edges}

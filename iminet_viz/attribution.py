@@ -141,7 +141,7 @@ class Explanation:
         gained = abs(self.value - self.silence)
         if abs(self.convergence_delta) > 0.05 * gained + 1e-3:
             said.append(
-                f"The cells miss the score by {abs(self.convergence_delta):.2g} of {gained:.2g}: the integral was taken "
+                f"The cells miss the sum by {abs(self.convergence_delta):.2g} of {gained:.2g}: the integral was taken "
                 "in too few steps (--steps), and small values of cells mean nothing."
             )
         count = len(self.faithfulness.random.deletion)
@@ -157,8 +157,8 @@ class Explanation:
             )
         if self.infidelity > 0.5:
             said.append(
-                f"Of what small noise does to the score, the drawing leaves {self.infidelity:.0%} unexplained: it holds "
-                "for the way from silence to this clip, not for small changes of the clip."
+                f"Of what small noise changes, the drawing leaves {self.infidelity:.0%} unexplained: it holds for the "
+                "way from silence to this clip, not for small changes of the clip."
             )
         return said
 

@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
 from iminet_viz.alignment import AlignedExplanation, hear_alignment
 from iminet_viz.attribution import Explanation, hear_attribution
 from iminet_viz.audio import fit_length, load_audio, one_line, save_audio
+from iminet_viz.baselines import HEARD_S
 from iminet_viz.checkpoint import SHIPPED, read_json, write_json
 from iminet_viz.errors import GalleryError, IminetVizError, PatternError
 from iminet_viz.plotting import SIDE_AXES, plot_alignment, plot_explanation, plot_paths, plot_side
@@ -137,15 +136,16 @@ def _write_files(
     for role, config in explained.frontends.items():
         clip = load_audio(files[role], config.sample_rate)
         file_s = len(clip) / config.sample_rate
-        shown = clip[: config.n_samples] if aligned else fit_length(clip, config.n_samples)
-        if file_s > config.duration_s + 0.05:
-            notes.append(f"The {role} is {file_s:.1f} s long; its first {config.duration_s:.2f} s are heard.")
+        shown = clip[: round(HEARD_S * config.sample_rate)] if aligned else fit_length(clip, config.n_samples)
+        shown_s = len(shown) / config.sample_rate
+        if file_s > shown_s + 0.05:
+            notes.append(f"The {role} is {file_s:.1f} s long; its first {shown_s:.2f} s are heard.")
         elif not aligned and file_s < config.duration_s / 10:
             notes.append(f"The {role} is only {file_s:.2f} s long; the rest of {config.duration_s:.2f} s is silence.")
         save_audio(folder / f"{role}.wav", shown.clip(-1, 1), config.sample_rate)
         side: dict[str, Any] = {
             "name": Path(files[role]).name,
-            "duration_s": round(len(shown) / config.sample_rate, 4),
+            "duration_s": round(shown_s, 4),
             "picture_s": round(config.duration_s, 4),
             "sound": f"{role}.wav",
             "heard": f"{role}-heard.wav",

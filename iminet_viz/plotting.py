@@ -116,7 +116,7 @@ def plot_explanation(explanation: Explanation | AlignedExplanation) -> Figure:
     return figure
 
 
-SIDE_AXES = (0.09, 0.17, 0.9, 0.79)  # left, bottom, width, height: a page draws its playhead by them
+SIDE_AXES = (0.09, 0.17, 0.88, 0.79)  # left, bottom, width, height: a page draws its playhead by them
 
 
 def plot_side(explanation: Explanation | AlignedExplanation, role: str) -> Figure:

@@ -266,14 +266,17 @@ def test_a_mask_on_one_band_lets_one_tone_through():
 
 
 def test_what_cannot_be_explained_is_said(model):
-    with pytest.raises(PatternError, match="no two towers"):
-        explain_pair(untrained_model("aligned", 0), CQT_CLIPS, QUICK)
+    with pytest.raises(PatternError, match=r"no two towers.*--layer.*conv1"):
+        explain_pair(untrained_model("sound-tower", 0, {"classes": ["a", "b"]}), CLIPS, QUICK)
+    for name in ("mfcc", "dtw+mfcc"):
+        with pytest.raises(PatternError, match="dtw"):
+            explain_match(name, "a.wav", "b.wav")
     with pytest.raises(PatternError, match="stretches clips"):
         explain_neuron(untrained_model("aligned", 0), "conv1", 0, CQT_CLIPS, QUICK)
     with pytest.raises(PatternError, match="needs the recording"):
         explain_pair(model, {"imitation": CLIPS["imitation"]}, QUICK)
     with pytest.raises(PatternError, match="silent"):
-        explain_pair(model, {role: np.zeros_like(clip) for role, clip in CLIPS.items()}, QUICK)
+        explain_pair(model, CLIPS | {"recording": np.zeros_like(CLIPS["recording"])}, QUICK)
     with pytest.raises(PatternError, match="has neurons 0 to 47, not 48"):
         explain_neuron(model, "imitation.conv1", 48, CLIPS, QUICK)
     with pytest.raises(PatternError, match="no layer"):
@@ -289,7 +292,8 @@ def test_what_cannot_be_explained_is_said(model):
             ExplainSettings(**wrong)
 
 
-def test_the_command_writes_numbers_picture_and_sounds(call, model, tmp_path):
+def test_the_command_writes_numbers_pictures_sounds_and_a_page(call, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(attribution, "ExplainSettings", lambda **chosen: dataclasses.replace(QUICK, **chosen))
     data = {"data": {"name": "none", "licence": "none"}}
     save_model(tmp_path / "net", model.network, model.db_statistics, data, {})
     for role, clip in CLIPS.items():
@@ -304,12 +308,12 @@ def test_the_command_writes_numbers_picture_and_sounds(call, model, tmp_path):
     for role, config in (("imitation", IMITATION), ("recording", RECORDING)):
         for name in (role, f"{role}-heard"):
             assert len(load_audio(tmp_path / "why" / f"{name}.wav", config.sample_rate)) == config.n_samples
-    same = explain_match(load_model(tmp_path / "net"), *files, ExplainSettings(steps=8))
+    same = explain_match(load_model(tmp_path / "net"), *files, dataclasses.replace(QUICK, steps=8))
     assert same.shares == pytest.approx(figures["shares"])
     status, _, err = call("explain", tmp_path / "net", *files, "--out", tmp_path / "why")
     assert status == 1 and "--force" in err
     (tmp_path / "recording.wav").unlink()  # a neuron of the other tower needs it not
-    arguments = (
+    arguments = [
         "explain",
         tmp_path / "net",
         *files,
@@ -318,8 +322,10 @@ def test_the_command_writes_numbers_picture_and_sounds(call, model, tmp_path):
         "--layer",
         "imitation.conv1",
         "--force",
-    )
+    ]
     assert call(*arguments)[0] == 2
     status, out, err = call(*arguments, "--neuron", "5", "--steps", "8")
     assert status == 0 and "imitation.conv1 5" in out, err
     assert not list(Path(tmp_path / "why").glob("recording*"))  # of the explanation before
+    status, _, err = call(*arguments, "--neuron", "5", "--gallery", tmp_path)
+    assert status == 1 and "is no gallery" in err
