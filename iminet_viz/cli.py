@@ -686,7 +686,7 @@ def explain(
         for own in explained.alignments:
             click.echo(
                 f"{own.part}: score {own.score:.3f}: {len(own.path)} meetings add {own.adds.sum():.3f}, the durations "
-                f"{own.duration_adds:.3f}; better than {own.beaten:g} of {len(own.shuffled)} random orders"
+                f"{own.duration_adds:.3f}; better than {own.beaten:g} of {len(own.rotated)} times begun elsewhere"
             )
         for moment in figures["moments"]:
             spans = ", ".join(f"{role} {moment[role][0]:.2f} to {moment[role][1]:.2f} s" for role in ROLES)

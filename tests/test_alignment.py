@@ -106,7 +106,7 @@ def test_only_moments_that_are_near_are_heard(files):
         hear_alignment(clip, -np.ones(251))
 
 
-def test_noise_matches_noise_in_any_order(files, tmp_path):
+def test_noise_matches_noise_wherever_it_begins(files, tmp_path):
     rng = np.random.default_rng(0)
     dtw = Scorer("dtw", (BASELINES["dtw"],))
     found = []
@@ -117,7 +117,7 @@ def test_noise_matches_noise_in_any_order(files, tmp_path):
     assert 4 < np.mean([explained.alignments[0].beaten for explained in found]) < 16
     for explained in found:
         told = any("course in time" in warning for warning in explained.warnings)
-        assert told == (explained.alignments[0].beaten < 19)
+        assert told == (explained.alignments[0].beaten < 16)
     assert not explain_alignment(dtw, files / "voice.wav", files / "sound.wav").warnings
 
 
