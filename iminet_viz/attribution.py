@@ -502,13 +502,14 @@ def measure_faithfulness(
     """
     rng = np.random.default_rng(settings.seed)
     areas = np.arange(1, settings.fractions) / settings.fractions  # all and nothing are the same for every order
-    *ends, total = np.cumsum([order.size for order in maps.values()])
+    *ends, total = np.cumsum([order.size for order in maps.values()]).tolist()
+    first = torch.from_numpy(np.rint((1 - areas) * total).astype(np.int64))[:, None, None, None]  # rank inside an area
 
     def rank(orders: dict[str, np.ndarray]) -> np.ndarray:
-        """Share of all cells that come later: equal values in random order, so that every area is what it says."""
+        """Number of cells that are less: equal values in random order, so that every area is what it says."""
         values = np.concatenate([order.ravel() for order in orders.values()])
-        ranked = np.empty(len(values))
-        ranked[np.lexsort((rng.random(len(values)), values))] = np.arange(len(values)) / len(values)
+        ranked = np.empty(total, np.int64)
+        ranked[np.lexsort((rng.random(total), values))] = np.arange(total)
         return ranked
 
     def read(ranked: np.ndarray, keep: Callable[[Tensor, Tensor], Tensor]) -> list[float]:
@@ -518,7 +519,7 @@ def measure_faithfulness(
             for part, x in zip(np.split(ranked, ends), inputs.values(), strict=True)
         ]
         values: list[float] = []
-        for some in torch.from_numpy(1 - areas)[:, None, None, None].split(AT_ONCE):
+        for some in first.split(AT_ONCE):
             masks = [keep(own, some.to(own.device)) for own in ranks]
             values += target(*(x * mask for x, mask in zip(inputs.values(), masks, strict=True))).tolist()
         return values
@@ -539,7 +540,7 @@ def measure_faithfulness(
     deletion, insertion = both(maps)
     blind, level = [], []
     for _ in range(settings.controls):
-        curve = read(rng.permutation(total) / total, torch.ge)
+        curve = read(rng.permutation(total), torch.ge)
         blind.append((curve[::-1], curve))
         moved = {role: _elsewhere(order, inputs[role][0, 0].cpu().numpy(), rng) for role, order in maps.items()}
         level.append(both(moved))
