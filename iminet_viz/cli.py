@@ -680,7 +680,8 @@ def gallery_verify(folder: Path, as_json: bool) -> None:
 @click.option("--layer", help="Explain a neuron of this layer instead of the score.")
 @click.option("--neuron", type=click.IntRange(0), help="Of the layer.")
 @click.option("--steps", type=click.IntRange(1), default=64, show_default=True, help="Of the integral.")
-@click.option("--out", type=FOLDER, required=True, help="Folder for explanation.json, explanation.png and sounds.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the page, numbers, pictures and sounds.")
+@click.option("--gallery", type=FOLDER, help="Link the units' patterns in this gallery  [default: the shipped one]")
 @seed_option
 @device_option
 @force_option
@@ -693,6 +694,7 @@ def explain(
     neuron: int | None,
     steps: int,
     out: Path,
+    gallery: Path | None,
     seed: int,
     device: str,
     force: bool,
@@ -701,52 +703,62 @@ def explain(
     """Why does MODEL score the imitation QUERY and the recording CANDIDATE as it does?
 
     Draws which cells of both spectrograms speak for and against it, and makes audible what speaks for it, beside the
-    clips. Says how much either side gave, and whether the drawing can be believed.
+    clips; says how much either side gave, and whether the drawing can be believed. Of what aligns frames (default,
+    dtw): which moments met, and what each meeting adds. OUT/index.html shows it all.
     """
-    from iminet_viz import attribution
-    from iminet_viz.audio import atomic_path, save_audio
-    from iminet_viz.checkpoint import load_model, write_json
-    from iminet_viz.errors import GalleryError, PatternError
-    from iminet_viz.plotting import plot_explanation
+    from iminet_viz import attribution, explanation
+    from iminet_viz.alignment import AlignedExplanation
+    from iminet_viz.checkpoint import load_model
+    from iminet_viz.errors import GalleryError
 
     if (layer is None) != (neuron is None):
         raise click.UsageError("--layer and --neuron go together")
-    if (out / "explanation.json").exists() and not force:
-        raise GalleryError(f"{out}: holds an explanation already; --force replaces it")
-    loaded = load_model(model, _device(device))
+    if gallery is not None and not (gallery / "index.html").is_file():
+        raise GalleryError(f"{gallery}: is no gallery, it has no index.html")
+    paths = dict(zip(ROLES, (query, candidate), strict=True))
+    explanation.claim_folder(out, paths, force)
     settings = attribution.ExplainSettings(steps=steps, seed=seed)
-    roles = ROLES if layer is None else loaded.network.inputs_of(layer)
-    clips = attribution.load_sides(loaded, query, candidate, roles)
+    explained: attribution.Explanation | AlignedExplanation
     if layer is None or neuron is None:
-        explained = attribution.explain_pair(loaded, clips, settings)
+        loaded = attribution.load_explainable(model, _device(device))
+        explained = attribution.explain_match(loaded, query, candidate, settings)
     else:
-        explained = attribution.explain_neuron(loaded, layer, neuron, clips, settings)
-    paths = dict(zip(ROLES, map(str, (query, candidate)), strict=True))
-    figures: dict[str, Any] = explained.as_dict() | {"files": {role: paths[role] for role in explained.inputs}}
-    for name in ("explanation.json", *(f"{role}{end}.wav" for role in ROLES for end in ("", "-heard"))):
-        (out / name).unlink(missing_ok=True)  # of an earlier explanation, which may have had another side
-    for role, config in explained.frontends.items():
-        window = loaded.frontends[role].fit(clips[role])
-        save_audio(out / f"{role}.wav", window.clip(-1, 1), config.sample_rate)
-        try:
-            heard = attribution.hear_attribution(window, config, explained.attributions[role])
-        except PatternError:  # nothing of this side speaks for it
-            continue
-        save_audio(out / f"{role}-heard.wav", heard.clip(-1, 1), config.sample_rate)
-    with atomic_path(out / "explanation.png") as path:
-        plot_explanation(explained).savefig(path, dpi=120, format="png", metadata={"Software": None})
-    write_json(out / "explanation.json", figures)
+        single = load_model(model, _device(device))
+        roles = single.network.inputs_of(layer)
+        clips = attribution.load_sides(single, query, candidate, roles)
+        explained = attribution.explain_neuron(single, layer, neuron, clips, settings)
+    heard = {role: paths[role] for role in explained.inputs}
+    figures = explanation.write_explanation(
+        out, explained, heard, model, gallery or explanation.shipped_gallery(), force
+    )
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
-    click.echo(f"{explained.target} of {explained.model}: {explained.value:.3f}; of silence {explained.silence:.3f}")
-    for role, share in explained.shares.items():
-        click.echo(f"  the {role} adds {share:+.3f}")
-    for unit, added in explained.units[:5]:
-        click.echo(f"  fc1 unit {unit} adds {added:+.3f}")
-    for test, share in explained.faithfulness.better_than.items():
-        click.echo(f"  {test}: better than {share:.0%} of {settings.controls} maps that know the level alone")
-    click.echo(f"  infidelity {explained.infidelity:.3f}, convergence delta {explained.convergence_delta:+.4f}: {out}")
+    if isinstance(explained, AlignedExplanation):
+        for own in explained.alignments:
+            click.echo(
+                f"{own.part}: score {own.score:.3f}: {len(own.path)} meetings add {own.adds.sum():.3f}, the durations "
+                f"{own.duration_adds:.3f}; better than {own.beaten:g} of {len(own.rotated)} times begun elsewhere"
+            )
+        for moment in figures["moments"]:
+            spans = ", ".join(f"{role} {moment[role][0]:.2f} to {moment[role][1]:.2f} s" for role in ROLES)
+            click.echo(f"  near: {spans}")
+    else:
+        click.echo(
+            f"{explained.target} of {explained.model}: {explained.value:.3f}; of silence {explained.silence:.3f}"
+        )
+        for role, share in explained.shares.items():
+            click.echo(f"  the {role} adds {share:+.3f}")
+        for unit, added in explained.units[:5]:
+            click.echo(f"  {explained.unit_layer} unit {unit} adds {added:+.3f}")
+        for kind, name in (("random", "random masks"), ("level", "maps that know the level alone")):
+            beaten = explained.faithfulness.beaten[kind]
+            counts = ", ".join(f"in {test} {count:g}" for test, count in beaten.items())
+            click.echo(f"  better than so many of {settings.controls} {name}: {counts}")
+        click.echo(f"  infidelity {explained.infidelity:.3f}, convergence delta {explained.convergence_delta:+.4f}")
+    for warning in (*explained.warnings, *figures["notes"]):
+        click.echo(f"  {warning}")
+    click.echo(f"Open {(out / 'index.html').resolve().as_uri()}")
 
 
 @main.command()

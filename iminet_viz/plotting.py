@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from iminet_viz.alignment import AlignedExplanation
 from iminet_viz.audio import atomic_path
 from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, LogMelConfig, MelFramesConfig, make_frontend
 from iminet_viz.patterns.engine import Pattern
@@ -82,11 +83,14 @@ def plot_spectrogram(values: np.ndarray, config: FrontEndConfig, title: str, lab
     return figure
 
 
-def plot_explanation(explanation: Explanation) -> Figure:
+def plot_explanation(explanation: Explanation | AlignedExplanation) -> Figure:
     """Draw what speaks for (red) and against (blue) a target over the spectrograms: attribution left, occlusion right.
 
-    One scale of colours serves all sides of a column, so that a side that does not matter stays grey.
+    One scale of colours serves all sides of a column, so that a side that does not matter stays grey. Of an alignment
+    see :func:`plot_alignment`.
     """
+    if isinstance(explanation, AlignedExplanation):
+        return plot_alignment(explanation)
     roles = list(explanation.inputs)
     figure = _figure(11, 0.5 + 2.6 * len(roles))
     grid = np.asarray(figure.subplots(len(roles), 2, squeeze=False))
@@ -100,25 +104,120 @@ def plot_explanation(explanation: Explanation) -> Figure:
         "occlusion": (explanation.occlusion, "lost without the window"),
     }
     for column, (name, (maps, label)) in enumerate(columns.items()):
-        largest = max(float(np.quantile(np.abs(values), 0.995)) for values in maps.values()) or 1.0
+        largest = _largest(maps)
         for row, role in enumerate(roles):
             axes, config = grid[row, column], explanation.frontends[role]
             draw_spectrogram(axes, explanation.inputs[role], config)
             strength = np.clip(maps[role] / largest, -1, 1)
-            image = axes.imshow(
-                largest * strength,
-                origin="lower",
-                aspect="auto",
-                cmap="RdBu_r",
-                alpha=np.sqrt(np.abs(strength)),
-                extent=(0, config.duration_s, -0.5, config.shape[0] - 0.5),
-                vmin=-largest,
-                vmax=largest,
-            )
+            image = _overlay(axes, strength, largest, config)
             axes.set_title(f"{role}, {name}   (side's share {explanation.shares[role]:+.2f})", fontsize=9)
             _label(axes, config)
             figure.colorbar(image, ax=axes, label=label, pad=0.02)
     return figure
+
+
+SIDE_AXES = (0.09, 0.17, 0.88, 0.79)  # left, bottom, width, height: a page draws its playhead by them
+
+
+def plot_side(explanation: Explanation | AlignedExplanation, role: str) -> Figure:
+    """Draw one side alone, what speaks for and against the score over its spectrogram, in axes at ``SIDE_AXES``."""
+    config, values = explanation.frontends[role], explanation.inputs[role]
+    if isinstance(explanation, AlignedExplanation):
+        strength, opacity = np.tile(_nearness_strength(explanation)[role], (values.shape[0], 1)), 0.6
+    else:
+        largest, opacity = _largest(explanation.attributions), 1.0
+        strength = np.clip(explanation.attributions[role] / largest, -1, 1)
+    figure = Figure(figsize=(5.6, 2.5))
+    axes = figure.add_axes(SIDE_AXES)
+    draw_spectrogram(axes, values, config)
+    _overlay(axes, strength, 1.0, config, opacity)
+    axes.set_xlabel("time (s)", fontsize=8, labelpad=1)
+    axes.set_ylabel("frequency (Hz)", fontsize=8, labelpad=1)
+    axes.tick_params(labelsize=8, pad=2)
+    return figure
+
+
+def plot_alignment(explanation: AlignedExplanation) -> Figure:
+    """Draw which moments met: lines from the imitation above to the recording below, red where they are near."""
+    from matplotlib.collections import LineCollection
+
+    figure = _figure(11, 7)
+    rows: Any = figure.subplots(3, 1, height_ratios=(2, 1.5, 2))
+    figure.suptitle(f"{explanation.model}: which moments met", fontsize=10, parse_math=False)
+    strength = _nearness_strength(explanation)
+    for axes, role in ((rows[0], "imitation"), (rows[2], "recording")):
+        config = explanation.frontends[role]
+        draw_spectrogram(axes, explanation.inputs[role], config)
+        image = _overlay(axes, np.tile(strength[role], (config.shape[0], 1)), 1.0, config, 0.6)
+        _label(axes, config)
+        axes.set_title(role, fontsize=9, loc="left")
+    rows[0].xaxis.set_ticks_position("top")
+    rows[0].xaxis.set_label_position("top")
+    largest = _largest_nearness(explanation)
+    lines, colours = [], []
+    for own in explanation.alignments:
+        ends = [
+            (edges[:-1] + edges[1:])[own.path[:, side]] / 2 / explanation.frontends[role].duration_s
+            for side, (role, edges) in enumerate(own.edges.items())
+        ]
+        lines += [[(above, 1), (below, 0)] for above, below in zip(*ends, strict=True)]
+        colours += list(np.clip(own.nearness / largest, -1, 1))
+    rows[1].add_collection(
+        LineCollection(lines, array=np.array(colours), cmap="RdBu_r", clim=(-1, 1), linewidths=1.2, alpha=0.75)
+    )
+    rows[1].set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], facecolor="0.55")
+    bar = figure.colorbar(image, ax=list(rows), pad=0.01, label="nearer than two moments at random")
+    bar.set_ticks([-1, 0, 1], labels=[f"{-largest:.0%}", "0", f"{largest:.0%}"])
+    return figure
+
+
+def plot_paths(explanation: AlignedExplanation) -> Figure:
+    """Draw the distances of all pairs of frames of each part, and the path through them; dark is near."""
+    count = len(explanation.alignments)
+    columns = min(count, 2)
+    figure = _figure(11 if count > 1 else 6, 0.4 + 4 * -(-count // columns))
+    grid = np.asarray(figure.subplots(-(-count // columns), columns, squeeze=False)).ravel()
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    for axes, own in zip(grid, explanation.alignments, strict=False):
+        across, up = own.edges["recording"], own.edges["imitation"]
+        image = axes.pcolormesh(across, up, own.distances, cmap="gray", rasterized=True)
+        centres = [(edges[:-1] + edges[1:]) / 2 for edges in (up, across)]
+        axes.plot(centres[1][own.path[:, 1]], centres[0][own.path[:, 0]], color="#d62728", linewidth=2)
+        axes.set_title(f"{own.part}: score {own.score:.3f}", fontsize=9, parse_math=False)
+        axes.set_xlabel("recording, time (s)")
+        axes.set_ylabel("imitation, time (s)")
+        figure.colorbar(image, ax=axes, label="distance", pad=0.02)
+    return figure
+
+
+def _overlay(
+    axes: Axes, strength: np.ndarray, largest: float, config: FrontEndConfig, opacity: float = 1.0
+) -> AxesImage:
+    """Lay what speaks for (red) and against (blue) over a spectrogram; ``strength`` in [-1, 1] is how opaque it is."""
+    return axes.imshow(
+        largest * strength,
+        origin="lower",
+        aspect="auto",
+        cmap="RdBu_r",
+        alpha=opacity * np.sqrt(np.abs(strength)),
+        extent=(0, config.duration_s, -0.5, config.shape[0] - 0.5),
+        vmin=-largest,
+        vmax=largest,
+    )
+
+
+def _largest(maps: Mapping[str, np.ndarray]) -> float:
+    return max(float(np.quantile(np.abs(values), 0.995)) for values in maps.values()) or 1.0
+
+
+def _largest_nearness(explanation: AlignedExplanation) -> float:
+    return max(float(np.nanmax(np.abs(explanation.profile(role)))) for role in explanation.inputs) or 1.0
+
+
+def _nearness_strength(explanation: AlignedExplanation) -> dict[str, np.ndarray]:
+    largest = _largest_nearness(explanation)
+    return {role: np.nan_to_num(explanation.profile(role)) / largest for role in explanation.inputs}
 
 
 def plot_tower(columns: Mapping[str, Mapping[str, Sequence[Pattern]]], role: str, title: str) -> Figure:

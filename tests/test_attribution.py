@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from iminet_viz import attribution
 from iminet_viz.attribution import (
     ExplainSettings,
     explain_match,
@@ -50,11 +51,16 @@ def test_shares_and_attributions_sum_to_what_the_pair_has_over_silence(kind, cli
     assert all(explained.attributions[role].shape == x.shape for role, x in explained.inputs.items())
 
 
-def test_units_of_fc1_add_up_to_the_logit(model):
-    explained = explain_pair(model, CLIPS, QUICK)
-    assert len(explained.units) == 108
+@pytest.mark.parametrize(
+    ("kind", "layer", "units"), [("tl-iminet", "fc1", 108), ("recurrent", "fc1", 108), ("iminet", "fc2", 32)]
+)
+def test_units_add_up_to_the_logit(kind, layer, units):
+    model = untrained_model(kind, 0)
+    explained = explain_pair(model, CQT_CLIPS if kind == "iminet" else CLIPS, QUICK)
+    assert (explained.unit_layer, len(explained.units)) == (layer, units)
     added = [value for _, value in explained.units]
-    assert sum(added) + model.network.fc2.bias.item() == pytest.approx(explained.value, abs=1e-4)
+    last = model.network.fc3 if kind == "iminet" else model.network.fc2
+    assert sum(added) + last.bias.item() == pytest.approx(explained.value, abs=1e-4)
     assert sorted(map(abs, added), reverse=True) == list(map(abs, added))
 
 
@@ -105,10 +111,10 @@ def test_an_attribution_that_is_right_beats_its_controls_and_a_wrong_one_does_no
 
     right = {"imitation": (x["imitation"][0, 0] * weight).numpy()}
     good = measure_faithfulness(target, x, right, ExplainSettings(fractions=10, controls=10))
-    assert good.better_than == {"deletion": 1.0, "insertion": 1.0}
+    assert good.beaten == {kind: {"deletion": 10.0, "insertion": 10.0} for kind in ("random", "level")}
     assert good.deletion < 0.05 * target(x["imitation"]).item() < good.insertion
     bad = measure_faithfulness(target, x, {"imitation": -right["imitation"]}, ExplainSettings(fractions=10))
-    assert bad.better_than["deletion"] < 0.1
+    assert bad.beaten["random"]["deletion"] < 2 and bad.beaten["level"]["deletion"] < 2
 
 
 def test_a_map_that_only_knows_where_the_sound_is_beats_half_of_its_controls():
@@ -125,14 +131,32 @@ def test_a_map_that_only_knows_where_the_sound_is_beats_half_of_its_controls():
         def target(values: torch.Tensor, weight: torch.Tensor = weight) -> torch.Tensor:
             return (values.clamp_min(0) * weight).sum(dim=(1, 2, 3))
 
-        beaten += measure_faithfulness(target, x, {"imitation": blind}, settings).better_than.values()
-    assert 0.35 < np.mean(beaten) < 0.65
+        found = measure_faithfulness(target, x, {"imitation": blind}, settings).beaten
+        assert set(found["random"].values()) == {8.0}  # they do not even know where the sound is
+        beaten += found["level"].values()
+    assert 0.35 < np.mean(beaten) / 8 < 0.65
 
 
 def test_a_dead_target_ties_with_every_control():
     x = {"imitation": torch.rand(1, 1, 8, 8)}
     found = measure_faithfulness(lambda v: v.sum(dim=(1, 2, 3)) * 0, x, {"imitation": np.eye(8)}, QUICK)
-    assert found.better_than == {"deletion": 0.5, "insertion": 0.5}
+    assert found.beaten == {kind: {"deletion": 1.0, "insertion": 1.0} for kind in ("random", "level")}
+
+
+def test_a_random_order_is_a_control_of_both_tests():
+    """What is left when it deletes is what it inserts backwards, and no area is more or less than it says."""
+    x = {"imitation": torch.rand(1, 1, 20, 30), "recording": torch.rand(1, 1, 10, 40)}
+    kept = []
+
+    def target(*sides: torch.Tensor) -> torch.Tensor:
+        cells = sum((side != 0).sum(dim=(1, 2, 3)) for side in sides)
+        kept.extend(cells.tolist())
+        return cells.double()
+
+    found = measure_faithfulness(target, x, {role: np.ones(v.shape[2:]) for role, v in x.items()}, QUICK)
+    assert found.random.insertion_curve == tuple(area * 1_000 for area in found.areas)
+    assert found.random.deletion_curve == found.random.insertion_curve[::-1]
+    assert {round(cells) for cells in kept} == {250, 500, 750}
 
 
 def test_infidelity_of_a_linear_target_is_zero_and_of_a_wrong_map_is_not():
@@ -144,6 +168,45 @@ def test_infidelity_of_a_linear_target_is_zero_and_of_a_wrong_map_is_not():
 
     assert measure_infidelity(target, (x,), (x * weight,), ExplainSettings()) < 1e-6
     assert measure_infidelity(target, (x,), (x * weight.flip(0),), ExplainSettings()) > 0.5
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # captum's own, of its decorator
+def test_infidelity_is_that_of_captum_divided_by_the_mean_square_of_the_change(model):
+    from captum.metrics import infidelity
+
+    settings = dataclasses.replace(QUICK, perturbations=6)
+    explained = explain_pair(model, CLIPS, settings)
+    inputs = tuple(torch.from_numpy(x)[None, None] for x in explained.inputs.values())
+    attributions = tuple(torch.from_numpy(x)[None, None] for x in explained.attributions.values())
+    generator = torch.Generator().manual_seed(settings.seed)
+    noises, perturbed, changes = [], [], []
+    for _ in range(settings.perturbations):
+        noise = [settings.noise * x.std() * torch.randn(x.shape, generator=generator) for x in inputs]
+        perturbed.append([x - own for x, own in zip(inputs, noise, strict=True)])
+        noises.append([own / x for x, own in zip(inputs, noise, strict=True)])  # attributions hold the input as factor
+        with torch.no_grad():
+            changes.append(explained.value - model.network(*perturbed[-1]).item())
+
+    def perturb(*_: object) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+        return tuple(map(torch.cat, zip(*noises, strict=True))), tuple(map(torch.cat, zip(*perturbed, strict=True)))
+
+    theirs = infidelity(
+        model.network, perturb, inputs, attributions, n_perturb_samples=settings.perturbations, normalize=True
+    )
+    assert explained.infidelity == pytest.approx(theirs.item() / np.mean(np.square(changes)), rel=1e-3)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_fast_copy_of_a_network_gives_the_same(batch_norm):
+    plain = untrained_model("tl-iminet", 0, {"batch_norm": batch_norm}).network
+    for layer in (layer for layer in plain.modules() if isinstance(layer, torch.nn.BatchNorm2d)):
+        layer.running_mean.uniform_(-1, 1), layer.running_var.uniform_(0.5, 2), layer.bias.data.uniform_(-1, 1)
+    before = {key: value.clone() for key, value in plain.state_dict().items()}
+    fast = attribution._fast(plain)
+    sides = (torch.randn(3, 1, 39, 482), torch.randn(3, 1, 128, 128))
+    with torch.no_grad():
+        torch.testing.assert_close(fast(*sides), plain(*sides), rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(before[key], value) for key, value in plain.state_dict().items())
 
 
 def test_the_same_seed_explains_the_same(model):
@@ -203,14 +266,17 @@ def test_a_mask_on_one_band_lets_one_tone_through():
 
 
 def test_what_cannot_be_explained_is_said(model):
-    with pytest.raises(PatternError, match="no two towers"):
-        explain_pair(untrained_model("aligned", 0), CQT_CLIPS, QUICK)
+    with pytest.raises(PatternError, match=r"no two towers.*--layer.*conv1"):
+        explain_pair(untrained_model("sound-tower", 0, {"classes": ["a", "b"]}), CLIPS, QUICK)
+    for name in ("mfcc", "dtw+mfcc"):
+        with pytest.raises(PatternError, match="dtw"):
+            explain_match(name, "a.wav", "b.wav")
     with pytest.raises(PatternError, match="stretches clips"):
         explain_neuron(untrained_model("aligned", 0), "conv1", 0, CQT_CLIPS, QUICK)
     with pytest.raises(PatternError, match="needs the recording"):
         explain_pair(model, {"imitation": CLIPS["imitation"]}, QUICK)
     with pytest.raises(PatternError, match="silent"):
-        explain_pair(model, {role: np.zeros_like(clip) for role, clip in CLIPS.items()}, QUICK)
+        explain_pair(model, CLIPS | {"recording": np.zeros_like(CLIPS["recording"])}, QUICK)
     with pytest.raises(PatternError, match="has neurons 0 to 47, not 48"):
         explain_neuron(model, "imitation.conv1", 48, CLIPS, QUICK)
     with pytest.raises(PatternError, match="no layer"):
@@ -226,7 +292,8 @@ def test_what_cannot_be_explained_is_said(model):
             ExplainSettings(**wrong)
 
 
-def test_the_command_writes_numbers_picture_and_sounds(call, model, tmp_path):
+def test_the_command_writes_numbers_pictures_sounds_and_a_page(call, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(attribution, "ExplainSettings", lambda **chosen: dataclasses.replace(QUICK, **chosen))
     data = {"data": {"name": "none", "licence": "none"}}
     save_model(tmp_path / "net", model.network, model.db_statistics, data, {})
     for role, clip in CLIPS.items():
@@ -241,12 +308,12 @@ def test_the_command_writes_numbers_picture_and_sounds(call, model, tmp_path):
     for role, config in (("imitation", IMITATION), ("recording", RECORDING)):
         for name in (role, f"{role}-heard"):
             assert len(load_audio(tmp_path / "why" / f"{name}.wav", config.sample_rate)) == config.n_samples
-    same = explain_match(load_model(tmp_path / "net"), *files, ExplainSettings(steps=8))
+    same = explain_match(load_model(tmp_path / "net"), *files, dataclasses.replace(QUICK, steps=8))
     assert same.shares == pytest.approx(figures["shares"])
     status, _, err = call("explain", tmp_path / "net", *files, "--out", tmp_path / "why")
     assert status == 1 and "--force" in err
     (tmp_path / "recording.wav").unlink()  # a neuron of the other tower needs it not
-    arguments = (
+    arguments = [
         "explain",
         tmp_path / "net",
         *files,
@@ -255,8 +322,10 @@ def test_the_command_writes_numbers_picture_and_sounds(call, model, tmp_path):
         "--layer",
         "imitation.conv1",
         "--force",
-    )
+    ]
     assert call(*arguments)[0] == 2
     status, out, err = call(*arguments, "--neuron", "5", "--steps", "8")
     assert status == 0 and "imitation.conv1 5" in out, err
     assert not list(Path(tmp_path / "why").glob("recording*"))  # of the explanation before
+    status, _, err = call(*arguments, "--neuron", "5", "--gallery", tmp_path)
+    assert status == 1 and "is no gallery" in err

@@ -17,7 +17,7 @@ LAYERS = [
     ["pairs", "checkpoint", "evaluation"],
     ["baselines", "cards"],
     ["scoring"],
-    ["trials"],
+    ["trials", "alignment"],
     ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],
@@ -26,7 +26,7 @@ LAYERS = [
     ["systems"],
     ["tables"],
     ["comparison_report"],
-    ["gallery", "experiments"],
+    ["gallery", "experiments", "explanation"],
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
