@@ -21,6 +21,7 @@ LAYERS = [
     ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],
+    ["direct"],
     ["systems"],
     ["tables"],
     ["gallery", "experiments"],
