@@ -17,21 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from iminet_viz.audio import crest_db, quantize
 from iminet_viz.checkpoint import TrainedModel
-from iminet_viz.direct import DirectSettings, raise_waveforms
+from iminet_viz.direct import DirectSettings, make_direct_many
 from iminet_viz.errors import PatternError
-from iminet_viz.frontends import LogMelConfig, to_mel_power
+from iminet_viz.frontends import LogMelConfig
 from iminet_viz.patterns import evidence, stability
 from iminet_viz.patterns.engine import Pattern, layer_values, maximize_many
 from iminet_viz.patterns.objectives import Objective
-from iminet_viz.sonification import (
-    SonifySettings,
-    frame_rate_buzz_db,
-    log_mel_error_db,
-    sonify_best,
-    spectral_flatness,
-)
+from iminet_viz.sonification import SHORTLIST, PatternSound, SonifySettings, choose_griffin_lim
 
 METHODS = GRIFFIN_LIM, DIRECT = "griffin-lim", "direct"
 Report = Callable[[str, int, int], None]
@@ -41,53 +34,19 @@ Report = Callable[[str, int, int], None]
 class AssessSettings:
     """Which sounds are made, and whether further patterns are."""
 
-    sound: SonifySettings = dataclasses.field(default_factory=SonifySettings)
+    shortlist: tuple[SonifySettings, ...] = SHORTLIST  # of Griffin-Lim; the best for each pattern is taken
     direct: DirectSettings | None = dataclasses.field(default_factory=DirectSettings)  # None: no direct sounds
-    stability: bool = True  # a second pattern of each neuron, and some of a random net: as long again, and a third
+    stability: bool = True  # a second pattern of each neuron, and some of a random net
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> AssessSettings:
         """Read settings back; raises TypeError or KeyError where they do not fit."""
         direct = values["direct"]
         return AssessSettings(
-            sound=SonifySettings(**values["sound"]),
+            shortlist=tuple(SonifySettings(**one) for one in values["shortlist"]),
             direct=None if direct is None else DirectSettings(**direct),
             stability=values["stability"],
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class SideNumbers:
-    """What a side of a sound is worth; all but ``gain`` are of the sound as it is stored, 16 bits."""
-
-    gain: float  # of the peak normalisation
-    crest_db: float
-    buzz_db: float
-    flatness: float  # of the spectrum, 0 (a tone) to 1 (white noise)
-    log_mel_error_db: float  # against the picture
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sound:
-    """A pattern made audible by one method, and what the network makes of it.
-
-    Attributes:
-        method: one of :data:`METHODS`.
-        waveforms: by role, ``(samples,)`` float32.
-        sample_rates: by role, in Hz.
-        activation: on the original ReLU network, of all sides together.
-        activation_kept: ``activation`` over the pattern's; None where that is not above 0.
-        numbers: by role.
-        settings: of the method, as JSON values.
-    """
-
-    method: str
-    waveforms: Mapping[str, np.ndarray]
-    sample_rates: Mapping[str, int]
-    activation: float
-    activation_kept: float | None
-    numbers: Mapping[str, SideNumbers]
-    settings: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,7 +54,7 @@ class Assessment:
     """A pattern with all its evidence, and its sounds by method; without log-mel there are none."""
 
     pattern: Pattern
-    sounds: Mapping[str, Sound]
+    sounds: Mapping[str, PatternSound]
 
 
 def assess(
@@ -103,6 +62,7 @@ def assess(
     pattern: Pattern,
     settings: AssessSettings | None = None,
     references: evidence.References | None = None,
+    report: Report | None = None,
 ) -> Assessment:
     """Make a pattern's sounds and gather its evidence; see :func:`assess_many`."""
     settings = settings or AssessSettings()
@@ -110,7 +70,7 @@ def assess(
     (term, *others) = pattern.objective.terms
     if settings.stability and not others and term.direction is None:  # a random net has no such sum or direction
         control = stability.make_control(model, term, pattern.config)
-    return assess_many(model, [pattern], settings, references, control)[0]
+    return assess_many(model, [pattern], settings, references, control, report)[0]
 
 
 def assess_many(
@@ -132,34 +92,36 @@ def assess_many(
         report: called with what is being made, how much of it is done, and how much there is.
 
     Raises:
-        PatternError: the patterns do not belong together, or are of other weights.
+        PatternError: the patterns are of other weights, or do not belong together.
     """
     settings = settings or AssessSettings()
     if any(pattern.fingerprint != model.fingerprint for pattern in patterns):
         raise PatternError(f"{model.name}: the patterns are of other weights")
     references = references or evidence.stored_references(model)
     sounds = make_sounds(model, patterns, settings, report)
-    seconds: list[Pattern] = []
+    second: dict[Objective, Pattern] = {}
     if settings.stability:
         first = patterns[0]
         again = [pattern.objective for pattern in patterns]
-        seconds = maximize_many(model, again, first.config, first.seed + 1, _steps(report, first.config.steps))
+        follow = _steps(report, first.config.steps)
+        lost: list[tuple[Objective, str]] = []  # the first seed's came out: a lost second is no stability, no failure
+        made = maximize_many(model, again, first.config, first.seed + 1, follow, lost)
+        second = {pattern.objective: pattern for pattern in made}
     found = []
-    for index, (pattern, made) in enumerate(zip(patterns, sounds, strict=True)):
-        pattern = dataclasses.replace(pattern, evidence=evidence.measure(pattern, references))
+    for pattern, heard in zip(patterns, sounds, strict=True):
+        judged = dataclasses.replace(pattern, evidence=evidence.measure(pattern, references))
         if settings.stability:
-            pattern = stability.judge_stability(pattern, seconds[index], control)
-        if GRIFFIN_LIM in made:
-            sides = made[GRIFFIN_LIM].numbers.values()
-            heard = dataclasses.replace(
-                pattern.evidence,
-                activation_kept=made[GRIFFIN_LIM].activation_kept,
-                log_mel_error_db=max(side.log_mel_error_db for side in sides),
-                crest_db=max(side.crest_db for side in sides),
-                direct_kept=made[DIRECT].activation_kept if DIRECT in made else None,
+            judged = stability.judge_stability(judged, second.get(pattern.objective), control)
+        if GRIFFIN_LIM in heard:
+            of_sounds = dataclasses.replace(
+                judged.evidence,
+                activation_kept=heard[GRIFFIN_LIM].activation_kept,
+                direct_kept=heard[DIRECT].activation_kept if DIRECT in heard else None,
+                log_mel_error_db=max(heard[GRIFFIN_LIM].log_mel_error_db.values()),
+                crest_db=max(heard[GRIFFIN_LIM].crest_db.values()),
             )
-            pattern = dataclasses.replace(pattern, evidence=heard)
-        found.append(Assessment(pattern, made))
+            judged = dataclasses.replace(judged, evidence=of_sounds)
+        found.append(Assessment(judged, heard))
     return found
 
 
@@ -168,7 +130,7 @@ def make_sounds(
     patterns: Sequence[Pattern],
     settings: AssessSettings | None = None,
     report: Report | None = None,
-) -> list[dict[str, Sound]]:
+) -> list[dict[str, PatternSound]]:
     """Make the sounds of patterns of one layer, by method; none where a side has no log-mel.
 
     Args:
@@ -180,59 +142,20 @@ def make_sounds(
     settings = settings or AssessSettings()
     if not all(isinstance(config, LogMelConfig) for pattern in patterns for config in pattern.frontends.values()):
         return [{} for _ in patterns]
-    sounds: list[dict[str, Sound]] = []
+    starts = []
     for done, pattern in enumerate(patterns):
         if report:
-            report("sounds", done, len(patterns))
-        made, chosen = sonify_best(model, pattern, settings.sound)
-        waveforms = {role: side.waveform for role, side in made.items()}
-        gains = {role: side.gain for role, side in made.items()}
-        sounds.append({GRIFFIN_LIM: _listen(model, pattern, GRIFFIN_LIM, waveforms, gains, dataclasses.asdict(chosen))})
+            report("Griffin-Lim sounds", done, len(patterns))
+        starts.append(choose_griffin_lim(model, pattern, settings.shortlist))
     if settings.direct is None:
-        return sounds
-    starts = [made[GRIFFIN_LIM].waveforms for made in sounds]
-    raised = raise_waveforms(model, patterns, starts, settings.direct)
-    for pattern, made, direct in zip(patterns, sounds, raised, strict=True):
-        facts = dataclasses.asdict(settings.direct)
-        made[DIRECT] = _listen(model, pattern, DIRECT, direct.waveforms, direct.gains, facts)
-    return sounds
+        return [{GRIFFIN_LIM: start} for start in starts]
 
+    def follow(step: int, total: int, activations: torch.Tensor) -> None:
+        if report:
+            report("direct sounds", step, total)
 
-def _listen(
-    model: TrainedModel,
-    pattern: Pattern,
-    method: str,
-    waveforms: Mapping[str, np.ndarray],
-    gains: Mapping[str, float],
-    settings: Mapping[str, Any],
-) -> Sound:
-    """Let the network hear a sound, as it is stored."""
-    stored = {role: quantize(waveform) for role, waveform in waveforms.items()}
-    heard, numbers = {}, {}
-    for role, waveform in stored.items():
-        config, level = pattern.frontends[role], pattern.db_statistics[role]
-        assert isinstance(config, LogMelConfig)
-        with torch.no_grad():
-            seen = model.frontends[role](torch.from_numpy(waveform)[None].to(model.device))
-        heard[role] = seen[0, 0].cpu().numpy()
-        wanted = to_mel_power(pattern.inputs[role], config, level.mean_db, level.std_db)
-        numbers[role] = SideNumbers(
-            gain=gains[role],
-            crest_db=crest_db(waveform),
-            buzz_db=frame_rate_buzz_db(waveform, config.sample_rate, config.sample_rate / config.hop_length),
-            flatness=spectral_flatness(waveform),
-            log_mel_error_db=log_mel_error_db(waveform, wanted, config),
-        )
-    activation = activation_of(model, pattern.objective, heard)
-    return Sound(
-        method=method,
-        waveforms=stored,
-        sample_rates={role: pattern.frontends[role].sample_rate for role in stored},
-        activation=activation,
-        activation_kept=activation / pattern.activation if pattern.activation > 0 else None,
-        numbers=numbers,
-        settings=settings,
-    )
+    raised = make_direct_many(model, patterns, starts, settings.direct, follow)
+    return [{GRIFFIN_LIM: start, DIRECT: own} for start, own in zip(starts, raised, strict=True)]
 
 
 @torch.no_grad()

@@ -532,8 +532,9 @@ def maximize(
 
         pattern = engines.maximize(loaded, objective, config, seed, seen)
     references = evidence.stored_references(loaded)
-    with _progress("sounds and evidence"):
-        assessed = assessment.assess(loaded, pattern, assessment.AssessSettings(**_sounds(sound)), references)
+    with _progress("") as report:
+        settings = assessment.AssessSettings(**_sounds(sound))
+        assessed = assessment.assess(loaded, pattern, settings, references, report)
     for name in ("pattern.png", "pattern.json", *(f"{role}{end}" for role in ROLES for end in SIDE_FILES)):
         (out / name).unlink(missing_ok=True)  # of an earlier pattern, which may have had another side
     entry = galleries.write_entry(out, assessed, references)
@@ -548,7 +549,7 @@ def maximize(
     for method, made in assessed.sounds.items():
         kept = made.activation_kept
         share = f"{kept:.0%} of the activation kept" if kept is not None else "no activation to keep"
-        crests = " and ".join(f"{side.crest_db:.1f}" for side in made.numbers.values())
+        crests = " and ".join(f"{value:.1f}" for value in made.crest_db.values())
         click.echo(f"  {method} sound: {share}, crest {crests} dB")
     if not assessed.sounds:
         click.echo("  no sound: only log-mel inputs can be made to sound")

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from iminet_viz.assessment import GRIFFIN_LIM, Assessment, AssessSettings, Sound, activation_of, assess_many
+from iminet_viz.assessment import GRIFFIN_LIM, Assessment, AssessSettings, activation_of, assess_many
 from iminet_viz.audio import atomic_path, crest_db, find_audio, fit_length, load_audio, read_native, save_audio
 from iminet_viz.checkpoint import DbStatistics, TrainedModel, load_model, read_json, write_json
 from iminet_viz.errors import AudioError, CheckpointError, GalleryError, IminetVizError
@@ -38,6 +38,7 @@ from iminet_viz.patterns.evidence import Evidence
 from iminet_viz.patterns.objectives import Objective, Term
 from iminet_viz.patterns.stability import make_control
 from iminet_viz.plotting import plot_pairs, plot_pattern, plot_spectrogram, plot_tower, save_figure
+from iminet_viz.sonification import PatternSound
 
 FORMAT = 2  # 1 had no evidence beside relu_transfer and alive
 TRACE_POINTS = 64
@@ -305,16 +306,16 @@ def write_entry(
     return entry
 
 
-def _write_sound(folder: Path, role: str, sound: Sound) -> dict[str, Any]:
+def _write_sound(folder: Path, role: str, sound: PatternSound) -> dict[str, Any]:
     """Write one side of a sound; returns its numbers."""
     name = f"{role}.flac" if sound.method == GRIFFIN_LIM else f"{role}.{sound.method}.flac"
-    save_audio(folder / name, sound.waveforms[role], sound.sample_rates[role])
+    save_audio(folder / name, sound.waveforms[role], sound.sample_rate[role])
+    numbers = ("sample_rate", "gain", "crest_db", "buzz_db", "flatness", "log_mel_error_db")
     return {
         "file": name,
-        "sample_rate": sound.sample_rates[role],
         "activation": sound.activation,
         "activation_kept": sound.activation_kept,
-        **dataclasses.asdict(sound.numbers[role]),
+        **{key: getattr(sound, key)[role] for key in numbers},
         "settings": dict(sound.settings),
     }
 

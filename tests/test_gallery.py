@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from iminet_viz.direct import DirectSettings
 
 from iminet_viz import gallery
 from iminet_viz.assessment import AssessSettings, activation_of, assess
 from iminet_viz.audio import read_native, save_audio
 from iminet_viz.checkpoint import TrainedModel, untrained_model, write_json
+from iminet_viz.direct import DirectSettings
 from iminet_viz.errors import GalleryError, IminetVizError
 from iminet_viz.gallery import GallerySettings, build, read_pattern, verify, write_entry
 from iminet_viz.patterns import objectives
@@ -28,8 +28,8 @@ from iminet_viz.sonification import SonifySettings
 SOUND = SonifySettings(mel_iterations=2, griffin_lim_iterations=1)  # what it sounds like is tested elsewhere
 ENGINE = EngineConfig(steps=2, precision="32")
 LAYERS = [f"{role}.conv{index}" for role in ("imitation", "recording") for index in (1, 2, 3)] + ["fc1"]
-SOUNDS = AssessSettings(sound=SOUND, direct=DirectSettings(steps=1))
-BARE = AssessSettings(sound=SOUND, direct=None, stability=False)
+SOUNDS = AssessSettings(shortlist=(SOUND,), direct=DirectSettings(steps=1))
+BARE = AssessSettings(shortlist=(SOUND,), direct=None, stability=False)
 SMALL = GallerySettings(("small",), neurons=1, seed=0, engine=ENGINE, assess=BARE)  # one tower: four entries
 
 

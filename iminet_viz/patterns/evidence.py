@@ -137,8 +137,8 @@ MEASURES = {
 class Evidence:
     """What was measured of a pattern; None is "not measured", or "has no value" (a ratio to 0).
 
-    Of a pair ``complexity`` is the mean of its sides; ``realizability``, ``log_mel_error_db`` and ``crest_db`` are those
-    of the worse side.
+    Of a pair ``complexity`` is the mean of its sides; ``realizability``, ``log_mel_error_db`` and ``crest_db`` are of
+    the worse side.
     """
 
     relu_transfer: float | None = None

@@ -1,0 +1,274 @@
+"""Direct sounds: a waveform is raised until it excites the neuron, through the differentiable front end.
+
+Griffin-Lim's sound of a pattern keeps a part of its activation, because a pattern may ask for what no sound has. Here
+that sound is the start of a gradient ascent of the neuron's activation; no picture stands between::
+
+    pattern -choose_griffin_lim-> waveform -STFT-> bins -inverse STFT-> even -> front end -> network -> activation
+                                                    +<------------------- gradient --------------------+
+
+The network sees dB, so steps are in dB: each bin of a short-time spectrum at 75 % overlap has a log-gain and a phase,
+and the quiet ones move as fast as the loud ones. ``even`` divides the waveform by what its envelope has at the frame
+rate: frames do not overlap, so the front end hears their middles only, and without it the energy gathers there and the
+sound buzzes.
+
+NUMBERS
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from iminet_viz.audio import crest_db
+from iminet_viz.checkpoint import TrainedModel
+from iminet_viz.errors import PatternError
+from iminet_viz.frontends import LogMelConfig
+from iminet_viz.patterns.engine import EngineConfig, Pattern, _local, _resolve_precision, _single_channels, layer_values
+from iminet_viz.patterns.leaky import leaky
+from iminet_viz.sonification import TINY, PatternSound, _overlap_add, choose_griffin_lim, log_mel_of, measure
+
+CHUNK = 8  # sounds raised together; about 40 MB each
+
+# Called after each step with steps done, steps in all and the activations of the sounds at work, ``(sounds,)``, on the
+# slightly leaky network; True stops the ascent.
+Report = Callable[[int, int, Tensor], bool | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class DirectSettings:
+    """How a waveform is raised."""
+
+    steps: int = 40
+    learning_rate: float = 0.2  # nepers of gain and radians of phase a step; falls to a twentieth along a cosine
+    momentum: float = 0.5  # a bin's gradient turns within a few steps: Adam's usual 0.9 and 0.999 remember too long
+    decay: float = 0.9  # of the mean square that a bin's step is divided by
+    slope: float = 0.01  # of the leaky ReLU: a start at which the neuron is silent still has a gradient
+    overlap: int = 4  # spectra per frame of the front end
+    even_frames: int = 8  # either side: what is at the frame rate for so long is buzz; shorter is rhythm
+    even_harmonics: int = 6
+    fade_s: float = 0.003
+    crest_db: float = 0.7  # how much more of it than the start a sound may have
+    precision: str = "auto"  # of the network, see EngineConfig; what is reported is always float32
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.even_frames < 0 or self.even_harmonics < 0 or self.overlap < 2:
+            raise PatternError(f"{self}: overlap must be at least 2, steps and even_... at least 0")
+        if not (
+            0 < self.learning_rate <= 1 and 0 <= self.momentum < 1 and 0 <= self.decay < 1 and 0 <= self.slope <= 1
+        ):
+            raise PatternError(
+                f"{self}: learning_rate must be in (0, 1], momentum and decay in [0, 1), slope in [0, 1]"
+            )
+        if not (self.fade_s >= 0 and self.crest_db >= 0):
+            raise PatternError(f"{self}: fade_s and crest_db must be at least 0")
+
+
+def make_direct(
+    model: TrainedModel,
+    pattern: Pattern,
+    start: PatternSound | None = None,
+    settings: DirectSettings | None = None,
+    report: Report | None = None,
+) -> PatternSound:
+    """Make the direct sound of one pattern; see :func:`make_direct_many`.
+
+    Raises:
+        PatternError: also where no sound was found that excites the neuron at all.
+    """
+    start = start or choose_griffin_lim(model, pattern)
+    made = make_direct_many(model, [pattern], [start], settings, report)[0]
+    if made.activation == 0:
+        raise PatternError(f"{pattern.objective} of {model.name}: no sound was found that excites it, it may be dead")
+    return made
+
+
+def make_direct_many(
+    model: TrainedModel,
+    patterns: Sequence[Pattern],
+    starts: Sequence[PatternSound],
+    settings: DirectSettings | None = None,
+    report: Report | None = None,
+) -> list[PatternSound]:
+    """Raise the activation of each pattern's objective on waveforms, a few at a time.
+
+    What comes out is as long and as loud as the start, within the band that the front end sees, and never excites less
+    than its start: where the ascent fails (a dead neuron) it is the start. It does not depend on the batch.
+
+    Args:
+        model: of the patterns; its network stays as it is.
+        patterns: all on the same inputs: a layer of a tower, or fc1.
+        starts: of each pattern.
+        settings: how.
+        report: follows and stops the ascent; sounds that it did not reach stay their starts.
+
+    Raises:
+        PatternError: inputs that differ or are no log-mel, or starts of another number or length.
+    """
+    settings = settings or DirectSettings()
+    if len(patterns) != len(starts):
+        raise PatternError(f"{len(patterns)} patterns and {len(starts)} starts, expected as many")
+    for pattern, start in zip(patterns, starts, strict=True):
+        if list(pattern.inputs) != list(patterns[0].inputs):
+            raise PatternError("the patterns of one batch must have the same inputs")
+        for role in pattern.inputs:
+            config = log_mel_of(pattern, role)
+            if start.waveforms[role].shape != (config.n_samples,) or not np.isfinite(start.waveforms[role]).all():
+                raise PatternError(f"the {role} start of {pattern.objective} is not {config.n_samples} finite samples")
+    chunks = [slice(first, first + CHUNK) for first in range(0, len(patterns), CHUNK)]
+    made: list[PatternSound] = []
+    stopped = False
+    with _frozen(model.network):
+        for number, chunk in enumerate(chunks):
+
+            def follow(step: int, activations: Tensor, before: int = number * settings.steps) -> bool:
+                nonlocal stopped
+                stopped = bool(report and report(before + step, len(chunks) * settings.steps, activations))
+                return stopped
+
+            if stopped:
+                raised: list[Mapping[str, np.ndarray]] = [start.waveforms for start in starts[chunk]]
+            else:
+                raised = _raise(model, patterns[chunk], starts[chunk], settings, follow)
+            for pattern, start, waveforms in zip(patterns[chunk], starts[chunk], raised, strict=True):
+                contrast = float(start.settings.get("contrast", 1.0))
+                arguments = ("direct", dataclasses.asdict(settings), contrast)
+                sound = measure(model, pattern, waveforms, *arguments)
+                if not sound.activation >= start.activation:
+                    sound = measure(model, pattern, start.waveforms, *arguments)
+                made.append(sound)
+    return made
+
+
+def _raise(
+    model: TrainedModel,
+    patterns: Sequence[Pattern],
+    starts: Sequence[PatternSound],
+    settings: DirectSettings,
+    follow: Callable[[int, Tensor], bool],
+) -> list[Mapping[str, np.ndarray]]:
+    """Run the ascent: the waveforms of each pattern by role."""
+    objectives = [pattern.objective for pattern in patterns]
+    channels = _single_channels(model.network, objectives)
+    local = [_local(objective, False, channels is not None) for objective in objectives]
+    precision = _resolve_precision(EngineConfig(precision=settings.precision), model.device).precision
+    sides = {
+        role: _Side(log_mel_of(patterns[0], role), [start.waveforms[role] for start in starts], settings, model.device)
+        for role in patterns[0].inputs
+    }
+    with leaky(model.network, settings.slope):
+        for step in range(settings.steps):
+            inputs = {role: model.frontends[role](side.waveforms())[:, 0] for role, side in sides.items()}
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                values = layer_values(model.network, local, inputs, channels)
+            values = {layer: value.float() for layer, value in values.items()}
+            activations = torch.stack(
+                [objective({k: v[index] for k, v in values.items()}) for index, objective in enumerate(local)]
+            )
+            gradients = torch.autograd.grad(activations.sum(), [side.bins for side in sides.values()])
+            share = 0.5 + 0.5 * math.cos(math.pi * step / settings.steps)
+            for side, gradient in zip(sides.values(), gradients, strict=True):
+                side.step(gradient, settings.learning_rate * (0.05 + 0.95 * share))
+            if follow(step + 1, activations.detach().cpu()):
+                break
+    finished = {role: side.finish() for role, side in sides.items()}
+    return [{role: x[index] for role, x in finished.items()} for index in range(len(patterns))]
+
+
+class _Side:
+    """The waveforms of one role as bins of their short-time spectra, ``(sounds, spectra, freqs)``."""
+
+    def __init__(
+        self, config: LogMelConfig, starts: Sequence[np.ndarray], settings: DirectSettings, device: torch.device
+    ) -> None:
+        self.config, self.settings = config, settings
+        self.starts = torch.from_numpy(np.stack(starts)).to(device)
+        self.hop = max(1, config.hop_length // settings.overlap)
+        spectra = math.ceil(config.n_samples / self.hop) + 1
+        self.window = torch.hann_window(config.n_fft, device=device)
+        before = config.n_fft // 2
+        self.kept = slice(before, before + config.n_samples)
+        after = (spectra - 1) * self.hop + config.n_fft - before - config.n_samples
+        self.overlap = _overlap_add(self.window.square().expand(spectra, config.n_fft), self.hop)[self.kept]
+        frames = F.pad(self.starts, (before, after)).unfold(-1, config.n_fft, self.hop)
+        heard = math.floor(config.fmax * config.n_fft / config.sample_rate) + 1
+        self.bins = torch.fft.rfft(frames * self.window)[..., :heard].contiguous().requires_grad_()
+        self.mean = torch.zeros_like(self.bins)
+        self.square = torch.zeros(self.bins.shape, device=device)
+        self.steps = 0
+        angle = torch.arange(config.hop_length, device=device) * (2 * math.pi / config.hop_length)
+        waves = [f(k * angle) for k in range(1, settings.even_harmonics + 1) for f in (torch.cos, torch.sin)]
+        self.periodic = torch.stack([torch.full_like(angle, math.sqrt(0.5)), *waves]) * math.sqrt(
+            2 / config.hop_length
+        )  # (1 + 2 * harmonics, hop), orthonormal
+
+    def waveforms(self) -> Tensor:
+        """``(sounds, config.n_samples)``, even and faded."""
+        frames = torch.fft.irfft(self.bins, n=self.config.n_fft) * self.window
+        return self._fade(self._even(_overlap_add(frames, self.hop)[..., self.kept] / self.overlap))
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor, size: float) -> None:
+        """Move log-gain (real part) and phase (imaginary part) of every bin up, by about ``size``."""
+        settings, self.steps = self.settings, self.steps + 1
+        gradient = gradient * self.bins.conj()
+        self.mean.lerp_(gradient, 1 - settings.momentum)
+        self.square.lerp_(torch.view_as_real(gradient).square().sum(dim=-1), 1 - settings.decay)
+        scale = (self.square / (2 * (1 - settings.decay**self.steps))).sqrt()
+        # a thousandth of the clip's mean: what the neuron hardly sees stands still
+        scale = scale + 1e-3 * scale.mean(dim=(1, 2), keepdim=True) + TINY
+        move = self.mean * (size / (1 - settings.momentum**self.steps)) / scale
+        self.bins.mul_(torch.polar(move.real.exp(), move.imag))
+
+    @torch.no_grad()
+    def finish(self) -> np.ndarray:
+        """Waveforms in band, as loud as their starts, hardly spikier: ``(sounds, config.n_samples)`` float32."""
+        x = self.waveforms()
+        level = self.starts.square().mean(dim=1, keepdim=True).sqrt()
+        crest = [crest_db(start) + self.settings.crest_db for start in self.starts.cpu().numpy()]
+        peak = level * 10 ** (torch.tensor(crest, device=x.device)[:, None] / 20)
+        frequencies = torch.fft.rfftfreq(self.config.n_samples, 1 / self.config.sample_rate, device=x.device)
+        for _ in range(3):  # each undoes a little of the other
+            x = x * (level / x.square().mean(dim=1, keepdim=True).sqrt().clamp_min(TINY))
+            x = torch.maximum(torch.minimum(x, peak), -peak)
+            x = torch.fft.irfft(torch.fft.rfft(x) * (frequencies <= self.config.fmax), self.config.n_samples)
+        return self._fade(x).float().cpu().numpy()
+
+    def _even(self, x: Tensor) -> Tensor:
+        """Divide by what the envelope has at the frame rate and its multiples, the mean of some frames."""
+        radius = self.settings.even_frames
+        frames = x.unflatten(1, (-1, self.config.hop_length))
+        parts = (frames.abs() @ self.periodic.T).transpose(1, 2)  # (sounds, 1 + 2 * harmonics, frames)
+        parts = F.avg_pool1d(parts, 2 * radius + 1, 1, radius, count_include_pad=False)
+        envelope = (parts / parts[:, :1].clamp_min(TINY)).transpose(1, 2) @ self.periodic
+        return (frames / (envelope * math.sqrt(self.config.hop_length)).clamp_min(0.2)).flatten(1)
+
+    def _fade(self, x: Tensor) -> Tensor:
+        samples = min(round(self.settings.fade_s * self.config.sample_rate), x.shape[1] // 2)
+        ramp = 0.5 - 0.5 * torch.cos(math.pi * (torch.arange(samples, device=x.device) + 0.5) / max(samples, 1))
+        return x * torch.cat([ramp, x.new_ones(x.shape[1] - 2 * samples), ramp.flip(0)])
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients of weights; as before afterwards."""
+    modes = {module: module.training for module in network.modules()}
+    wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.eval()
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        for parameter in wanted:
+            parameter.requires_grad_()
+
+
+__all__ = ["CHUNK", "DirectSettings", "make_direct", "make_direct_many"]
