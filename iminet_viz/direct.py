@@ -32,6 +32,7 @@ from iminet_viz.errors import PatternError
 from iminet_viz.frontends import LogMelConfig
 from iminet_viz.patterns.engine import EngineConfig, Pattern, _local, _resolve_precision, _single_channels, layer_values
 from iminet_viz.patterns.leaky import leaky
+from iminet_viz.patterns.quick import quick
 from iminet_viz.sonification import TINY, PatternSound, _overlap_add, choose_griffin_lim, log_mel_of, measure
 
 CHUNK = 8  # sounds raised together; about 40 MB each
@@ -162,7 +163,8 @@ def _raise(
         role: _Side(log_mel_of(patterns[0], role), [start.waveforms[role] for start in starts], settings, model.device)
         for role in patterns[0].inputs
     }
-    with leaky(model.network, settings.slope):
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    with leaky(model.network, settings.slope), quick(model.network, dtype):
         for step in range(settings.steps):
             inputs = {role: model.frontends[role](side.waveforms())[:, 0] for role, side in sides.items()}
             with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):

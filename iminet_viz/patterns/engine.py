@@ -18,7 +18,7 @@ from torch import Tensor
 
 from iminet_viz.checkpoint import DbStatistics, TrainedModel
 from iminet_viz.errors import PatternError
-from iminet_viz.frontends import FrontEndConfig
+from iminet_viz.frontends import FrontEndConfig, LogMel, power_to_db
 from iminet_viz.models import Model
 from iminet_viz.patterns.evidence import Evidence, measure, stored_magnitudes, stored_references
 from iminet_viz.patterns.leaky import leaky
@@ -55,7 +55,8 @@ class EngineConfig:
     # The slope falls to this one in the third quarter of the steps. At 0.3 to the end, as in the paper, a pattern may
     # live on leaks that the real network does not have.
     final_slope: float = 0.01
-    parameterization: str = "pixels"  # docs/patterns.md compares them
+    # "pixels" is the paper's way; docs/patterns.md compares them
+    parameterization: str = "spectrum"
     reachable: bool = True  # only what the front end can emit: at most top_db of range, then standardised
     total_variation: float = 0.0
     l2: float = 0.0
@@ -283,19 +284,30 @@ def _ascend(
         stored = stored_magnitudes(model, tuple(shapes))
         magnitudes = {role: torch.from_numpy(values).to(device) for role, values in stored.items()}
     generators = [generator_for(seed, objective) for objective in objectives]
-    starts = {role: parameterization.start(shape, generators).to(device) for role, shape in shapes.items()}
+    bases = {}  # of sides whose bands are sums
+    if parameterization.linear and config.reachable and not cropped:
+        bases = {role: of.mel_basis for role in shapes if isinstance(of := model.frontends[role], LogMel)}
+    drawn = {
+        role: (bases[role].shape[1], shape[1]) if role in bases else shape  # frequencies or bands, frames
+        for role, shape in shapes.items()
+    }
+    starts = {role: parameterization.start(shape, generators).to(device) for role, shape in drawn.items()}
     # one tensor a pattern: the optimiser passes over those that got no gradient
     parameters = {role: [own.clone().requires_grad_() for own in start] for role, start in starts.items()}
 
     def images(part: Sequence[int]) -> dict[str, Tensor]:
         return {role: image(role, torch.stack([own[index] for index in part])) for role, own in parameters.items()}
 
+    def decibels(role: str, x: Tensor) -> Tensor:
+        top_db = model.frontends[role].config.top_db
+        db = to_decibels(x, top_db, model.db_statistics[role])
+        return power_to_db(bases[role] @ 10 ** (db / 10), top_db) if role in bases else db
+
     def image(role: str, parameter: Tensor) -> Tensor:
-        x = parameterization.image(parameter, shapes[role], magnitudes[role])
+        x = parameterization.image(parameter, drawn[role], magnitudes[role])
         if not config.reachable:
             return x
-        level = model.db_statistics[role]
-        db = to_decibels(x, model.frontends[role].config.top_db, level)
+        level, db = model.db_statistics[role], decibels(role, x)
         # a patch is part of a clip whose mean and deviation the rest decides: those of the training clips
         return (db - level.mean_db) / level.std_db if cropped else model.frontends[role].normalize(db)
 
@@ -308,9 +320,8 @@ def _ascend(
             return [DbStatistics(level.mean_db, min(level.std_db, top_db / span)) for span in spans]
         if cropped:
             return [level] * len(made)
-        x = parameterization.image(torch.stack(parameters[role]), shapes[role], magnitudes[role])
-        db = to_decibels(x, model.frontends[role].config.top_db, level)
-        return [DbStatistics(float(x.mean()), float(x.std(correction=0))) for x in db]
+        x = parameterization.image(torch.stack(parameters[role]), drawn[role], magnitudes[role])
+        return [DbStatistics(float(db.mean()), float(db.std(correction=0))) for db in decibels(role, x)]
 
     def raise_values(part: Sequence[int]) -> Tensor:
         """Values of some patterns; their parameters get gradients."""

@@ -1,4 +1,4 @@
-"""How a pattern is written down while it is optimised: as pixels, as a spectrum, or as the phases of one.
+"""How a pattern is written down while it is optimised: as pixels, as frequencies, or as a two-dimensional spectrum.
 
 A parameterisation draws a start for each pattern from that pattern's own generator, so that a result depends neither
 on the batch nor on its order, and turns parameters into images.
@@ -19,6 +19,7 @@ class Parameterization(Protocol):
 
     name: str
     natural: bool  # takes its magnitudes from real clips
+    linear: bool  # images are of linear frequencies: the engine sums them to bands, as the front end does
 
     def start(self, shape: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
         """Parameters, one row a generator, for images of (bands, frames)."""
@@ -32,6 +33,7 @@ class Pixels:
 
     name = "pixels"
     natural = False
+    linear = False
 
     def start(self, shape: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
         """``(batch, bands, frames)``, standard normal."""
@@ -40,6 +42,18 @@ class Pixels:
     def image(self, parameters: Tensor, shape: tuple[int, int], magnitude: Tensor | None = None) -> Tensor:
         """The parameters themselves."""
         return parameters
+
+
+class Spectrum(Pixels):
+    """Every frequency of every frame is a parameter; the mel bands are their sums.
+
+    Mel bands share frequencies, so most pictures are no sound's: a lone band without its neighbours cannot be. What
+    comes from here can: its realizability is 0, as that of real clips. Where there are no mel bands, or a patch of a
+    clip is drawn, or anything goes (``reachable=False``), it is the same as pixels.
+    """
+
+    name = "spectrum"
+    linear = True
 
 
 class Fourier:
@@ -51,6 +65,7 @@ class Fourier:
 
     name = "fourier"
     natural = False
+    linear = False
 
     def start(self, shape: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
         """``(batch, bands, frames // 2 + 1, 2)``, standard normal."""
@@ -72,6 +87,7 @@ class Phase:
 
     name = "phase"
     natural = True
+    linear = False
 
     def start(self, shape: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
         """``(batch, bands, frames // 2 + 1)`` radians, uniform."""
@@ -113,4 +129,4 @@ def _one_over_f(shape: tuple[int, int], device: torch.device) -> Tensor:
     return scale * (bands * frames) / scale.square().sum().mul(2).sqrt()
 
 
-PARAMETERIZATIONS: dict[str, Parameterization] = {p.name: p for p in (Pixels(), Fourier(), Phase())}
+PARAMETERIZATIONS: dict[str, Parameterization] = {p.name: p for p in (Pixels(), Spectrum(), Fourier(), Phase())}
