@@ -13,15 +13,14 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
 
 from iminet_viz.audio import atomic_path
 from iminet_viz.checkpoint import TrainedModel, load_model
 from iminet_viz.patterns import evidence
-from iminet_viz.patterns.engine import EngineConfig, Pattern, layer_values, maximize_many
+from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
 from iminet_viz.patterns.objectives import channel
 from iminet_viz.patterns.parameterizations import PARAMETERIZATIONS
-from iminet_viz.sonification import sonify
+from iminet_viz.sonification import choose_griffin_lim
 
 MEASURES = {
     "headroom": "headroom",  # E2
@@ -44,25 +43,22 @@ def measure(model: TrainedModel, pattern: Pattern, references: evidence.Referenc
     config, level = pattern.frontends[role], pattern.db_statistics[role]
     real = evidence.compare_with_real(pattern, references)
     assert real is not None and real["headroom"] is not None
-    made = sonify(values, config, level.mean_db, level.std_db, seed=pattern.seed)
-    with torch.no_grad():
-        seen = model.frontends[role](torch.from_numpy(made.waveform)[None])[:, 0]
-        values_heard = layer_values(model.network, [pattern.objective], {role: seen})
-    kept = float(pattern.objective({layer: value[0] for layer, value in values_heard.items()})) / pattern.activation
+    made = choose_griffin_lim(model, pattern)
+    kept = made.activation / pattern.activation
     possible = evidence.realizability(values, config, level.mean_db, level.std_db)
     heard_beyond = kept * real["headroom"] > 1
     return {
         "headroom": real["headroom"],
         "beyond": float(real["exceeds"]),
         "percentile": real["percentile"],
-        "transfer": pattern.relu_transfer or 0.0,
+        "transfer": pattern.evidence.relu_transfer or 0.0,
         "realizability": possible,
         "kept": kept,
         "heard": kept * real["headroom"],
         "heard_beyond": float(heard_beyond),
         "both": float(heard_beyond and possible < 0.3),
-        "error_db": made.log_mel_error_db,
-        "crest_db": made.crest_db,
+        "error_db": made.log_mel_error_db[role],
+        "crest_db": made.crest_db[role],
     }
 
 

@@ -449,7 +449,11 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of the engine, shared by the verbs that optimise."""
     for option in (
         click.option("--steps", type=click.IntRange(1), help="Most steps of gradient ascent  [default: 80]"),
-        click.option("--parameterization", type=click.Choice(["spectrum", "pixels", "fourier", "phase"]), help="[default: spectrum]"),
+        click.option(
+            "--parameterization",
+            type=click.Choice(["spectrum", "pixels", "fourier", "phase"]),
+            help="[default: spectrum]",
+        ),
         click.option("--slope", type=float, help="Of the leaky ReLU while optimising  [default: 0.3]"),
         click.option("--learning-rate", type=float, help="Of Adam  [default: 0.2]"),
         click.option(
