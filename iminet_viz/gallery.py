@@ -15,11 +15,16 @@ A build that was interrupted goes on where it stopped; the same settings give th
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
+import os
+import queue
 import shutil
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
@@ -36,13 +41,15 @@ from iminet_viz.patterns import evidence, objectives
 from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
 from iminet_viz.patterns.evidence import Evidence
 from iminet_viz.patterns.objectives import Objective, Term
-from iminet_viz.patterns.stability import make_control
+from iminet_viz.patterns.stability import Textures, make_control
 from iminet_viz.plotting import plot_pairs, plot_pattern, plot_spectrogram, plot_tower, save_figure
 from iminet_viz.sonification import PatternSound
 
 FORMAT = 2  # 1 had no evidence beside relu_transfer and alive
 TRACE_POINTS = 64
-AT_ONCE = 24  # patterns that are optimised together: a build that was killed loses so many at most
+AT_ONCE = 16  # patterns that are optimised together: a build that was killed loses so many a thread at most
+DRAWING = threading.Lock()  # fonts and colour maps are one for all threads
+SHOWN = 4  # of a layer in the figures, where all neurons have an entry
 
 Progress = Callable[[str, int, int], None]  # what is being made, entries done, entries in all
 
@@ -86,6 +93,7 @@ def build(
     device: str = "cpu",
     force: bool = False,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Make the gallery of Figures 7, 8 and 9 for some models.
 
@@ -100,7 +108,8 @@ def build(
             evidence is computed on this folder instead of the reference stored with the model.
         device: where to optimise.
         force: replace what is in ``out``.
-        progress: called after each entry.
+        progress: called as the build goes on, from this thread.
+        workers: threads; by default one a core, four at most, and one on a GPU. The gallery does not depend on it.
 
     Returns:
         The manifest.
@@ -127,10 +136,9 @@ def build(
     chosen = choose_neurons(models, references, settings)
     total = sum(len(neurons) for by_layer in chosen.values() for neurons in by_layer.values())
     work = _Work(settings, out, exemplars, references, total, progress)
-    patterns = {
-        model.name: {layer: _make_layer(work, model, layer, neurons) for layer, neurons in chosen[model.name].items()}
-        for model in models
-    }
+    if workers is None:
+        workers = 1 if models[0].device.type != "cpu" else min(os.cpu_count() or 1, 4)
+    patterns = _make_entries(work, models, chosen, workers)
     figures = _draw_figures(patterns, out)
     stored = {f"references/{model.name}.safetensors" for model in models if exemplars}
     _remove_strangers(out, work.entries)
@@ -165,22 +173,34 @@ class _Work:
     total: int
     progress: Progress | None
     done: int = 0
+    stopped: bool = False
     entries: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     failed: list[dict[str, str]] = dataclasses.field(default_factory=list)
-    controls: dict[str, list[dict[str, np.ndarray]]] = dataclasses.field(default_factory=dict)
+    news: queue.SimpleQueue[tuple[str, int]] = dataclasses.field(default_factory=queue.SimpleQueue)
 
-    def say(self, what: str) -> None:
-        """Report how far the build is."""
-        if self.progress:
-            self.progress(what, self.done, self.total)
+    def tell(self, what: str, done: int = 0) -> None:
+        """Say from any thread what is going on and how many entries were finished; ends the thread of a stopped build.
 
-    def control(self, model: TrainedModel, layer: str) -> list[dict[str, np.ndarray]]:
-        """Textures of a random net, made once for all models of one architecture and level."""
-        key = f"{layer} {model.network.KIND} {model.network.config} {model.db_statistics}"
-        if key not in self.controls:
-            self.say(f"{model.name} {layer}: patterns of a random net")
-            self.controls[key] = make_control(model, Term(layer), self.settings.engine)
-        return self.controls[key]
+        Raises:
+            _StoppedError: the build was interrupted.
+        """
+        self.news.put((what, done))
+        if self.stopped:
+            raise _StoppedError
+
+    def show(self, wait_s: float = 0.0) -> None:
+        """Report what the threads said."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                what, done = self.news.get(timeout=wait_s) if wait_s else self.news.get_nowait()
+                self.done += done
+                if self.progress:
+                    self.progress(what, self.done, self.total)
+                wait_s = 0.0
+
+
+class _StoppedError(Exception):
+    """Ends the threads of an interrupted build."""
 
 
 def choose_neurons(
@@ -252,7 +272,8 @@ def write_entry(
     """
     pattern = assessed.pattern
     picture = folder / "pattern.png"
-    save_figure(picture, plot_pattern(pattern))
+    with DRAWING:
+        save_figure(picture, plot_pattern(pattern))
     sides: dict[str, Any] = {}
     for role, values in pattern.inputs.items():
         with atomic_path(folder / f"{role}.npy") as temporary, temporary.open("wb") as file:
@@ -586,45 +607,140 @@ def _describe(
     return {"clips": len(references.clips), "source": source}
 
 
-def _make_layer(
-    work: _Work, model: TrainedModel, layer: str, neurons: Sequence[tuple[int, dict[str, Any] | None]]
-) -> list[Pattern]:
-    """Make all entries of a layer that are not there yet, some at a time, and return its patterns for the figures."""
+def _make_entries(
+    work: _Work,
+    models: Sequence[TrainedModel],
+    chosen: Mapping[str, Mapping[str, Sequence[tuple[int, dict[str, Any] | None]]]],
+    workers: int,
+) -> dict[str, dict[str, list[Pattern]]]:
+    """Make all entries that are not there yet, some at a time, and read the patterns that the figures show."""
+    controls: dict[str, list[dict[str, np.ndarray]]] = {}
+    jobs: list[tuple[TrainedModel, str, dict[int, tuple[str, dict[str, Any] | None]]]] = []
+    keys: dict[str, str] = {}  # by place
+    for model in models:
+        for layer, neurons in chosen[model.name].items():
+            missing = {}
+            for neuron, twin in neurons:
+                place = _place(model, layer, neuron)
+                keys[place] = _key(model, work.settings, work.references[model.name], twin)
+                if _finished(work.out / place, keys[place]) is None:
+                    missing[neuron] = (keys[place], twin)
+            work.done += len(neurons) - len(missing)
+            for first in range(0, len(missing), AT_ONCE):
+                jobs.append((model, layer, dict(list(missing.items())[first : first + AT_ONCE])))
+
+    def control(model: TrainedModel, layer: str) -> None:
+        work.tell(f"{model.name} {layer}: patterns of a random net")
+        controls[_control_key(model, layer)] = make_control(model, Term(layer), work.settings.engine)
+
+    def entries(model: TrainedModel, layer: str, neurons: dict[int, tuple[str, dict[str, Any] | None]]) -> None:
+        _make_some(work, model, layer, neurons, controls.get(_control_key(model, layer), ()))
+
+    if work.settings.assess.stability:  # one for all models of one architecture and level
+        wanted = {_control_key(model, layer): (model, layer) for model, layer, _ in jobs}
+        _run(work, control, list(wanted.values()), workers)
+    _run(work, entries, jobs, workers)
+    patterns: dict[str, dict[str, list[Pattern]]] = {}
+    for model in models:
+        patterns[model.name] = {}
+        for layer, neurons in chosen[model.name].items():
+            places = [_place(model, layer, neuron) for neuron, _ in neurons]
+            found = {place: _finished(work.out / place, keys[place]) for place in places}
+            whole = [{**entry, "folder": place} for place, entry in found.items() if entry is not None]
+            work.entries += whole
+            shown = whole[: work.settings.neurons or SHOWN]
+            patterns[model.name][layer] = [read_pattern(work.out / entry["folder"]) for entry in shown]
+    work.failed.sort(key=lambda failure: failure["id"])
+    return patterns
+
+
+def _run(work: _Work, make: Callable[..., None], jobs: Sequence[tuple[Any, ...]], workers: int) -> None:
+    """Do the jobs in threads, each with a copy of its network, since optimising swaps parts of it for a while.
+
+    Every job has one core: so the same numbers come out however many there are, and small products do not wait for
+    each other.
+    """
+    own = threading.local()
+
+    def alone(model: TrainedModel, *rest: Any) -> None:
+        copies: dict[str, TrainedModel] = own.__dict__.setdefault("models", {})
+        if model.name not in copies:
+            copies[model.name] = dataclasses.replace(model, network=copy.deepcopy(model.network))
+        make(copies[model.name], *rest)
+
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                waiting = {pool.submit(alone, *job) for job in jobs}
+                while waiting:
+                    finished, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+                    work.show()
+                    for future in finished:
+                        future.result()
+            except BaseException:  # also an interruption: what is going on ends before its next entry
+                work.stopped = True
+                pool.shutdown(cancel_futures=True)
+                raise
+    finally:
+        torch.set_num_threads(cores)
+
+
+def _make_some(
+    work: _Work,
+    model: TrainedModel,
+    layer: str,
+    neurons: Mapping[int, tuple[str, dict[str, Any] | None]],
+    control: Sequence[Textures],
+) -> None:
+    """Make some entries of a layer: ``{neuron: (key, twin)}``."""
     settings, references = work.settings, work.references[model.name]
     make = objectives.fc_unit if layer == "fc1" else lambda index: objectives.channel(layer, index)
-    places = {neuron: f"entries/{model.name}/{layer}/{neuron}" for neuron, _ in neurons}
-    twins = dict(neurons)
-    keys = {neuron: _key(model, settings, references, twin) for neuron, twin in neurons}
-    found = {neuron: _finished(work.out / places[neuron], keys[neuron]) for neuron in twins}
-    work.done += sum(entry is not None for entry in found.values())
-    missing = [neuron for neuron, entry in found.items() if entry is None]
-    control = work.control(model, layer) if missing and settings.assess.stability else ()
-    for first in range(0, len(missing), AT_ONCE):
-        some = missing[first : first + AT_ONCE]
-        failures: list[tuple[Objective, str]] = []
-        work.say(f"{model.name} {layer}: {len(some)} pictures")
-        made = maximize_many(model, [make(neuron) for neuron in some], settings.engine, settings.seed, failed=failures)
-        work.failed += [{"id": f"{model.name}/{layer}/{of.terms[0].channel}", "reason": why} for of, why in failures]
-        live = []
-        for pattern in made:
-            if reason := _dead(pattern, references):
-                work.failed.append({"id": f"{model.name}/{layer}/{pattern.neuron}", "reason": reason})
-            else:
-                live.append(pattern)
-        work.done += len(some) - len(live)
-        if not live:
-            continue
-        work.say(f"{model.name} {layer}: sounds and evidence of {len(live)}")
-        for assessed in assess_many(model, live, settings.assess, references, control):
-            neuron = assessed.pattern.neuron
-            copies = (model, work.exemplars, work.out) if work.exemplars else None
-            extra = {"twin": twins[neuron], "key": keys[neuron]}
-            found[neuron] = write_entry(work.out / places[neuron], assessed, references, extra, copies)
-            work.done += 1
-            work.say(f"{model.name} {layer}")
-    whole = [(neuron, entry) for neuron, entry in found.items() if entry is not None]
-    work.entries += [{**entry, "folder": places[neuron]} for neuron, entry in whole]
-    return [read_pattern(work.out / places[neuron]) for neuron, _ in whole[: settings.neurons or 4]]
+    name = f"{model.name} {layer}"
+    failures: list[tuple[Objective, str]] = []
+
+    def follow(step: int, *_: Any) -> None:
+        if step % 10 == 0:
+            work.tell(f"{name}: pictures, step {step} of {settings.engine.steps}")
+
+    def report(what: str, done: int, total: int) -> None:
+        work.tell(f"{name}: {what}")
+
+    def fail(neuron: int, reason: str) -> None:
+        work.failed.append({"id": f"{model.name}/{layer}/{neuron}", "reason": reason})
+        work.tell(name, 1)
+
+    wanted = [make(neuron) for neuron in neurons]
+    made = maximize_many(model, wanted, settings.engine, settings.seed, follow, failures)
+    for objective, reason in failures:
+        fail(objective.terms[0].channel, reason)
+    live = []
+    for pattern in made:
+        dead = _dead(pattern, references)
+        if dead is None:
+            live.append(pattern)
+        else:
+            fail(pattern.neuron, dead)
+    assessed = assess_many(model, live, settings.assess, references, control, report) if live else []
+    for one in assessed:
+        key, twin = neurons[one.pattern.neuron]
+        copies = (model, work.exemplars, work.out) if work.exemplars else None
+        place = work.out / _place(model, layer, one.pattern.neuron)
+        try:
+            write_entry(place, one, references, {"twin": twin, "key": key}, copies)
+        except IminetVizError as error:
+            fail(one.pattern.neuron, str(error))
+        else:
+            work.tell(name, 1)
+
+
+def _place(model: TrainedModel, layer: str, neuron: int) -> str:
+    return f"entries/{model.name}/{layer}/{neuron}"
+
+
+def _control_key(model: TrainedModel, layer: str) -> str:
+    return f"{layer} {model.network.KIND} {model.network.config} {model.db_statistics}"
 
 
 def _dead(pattern: Pattern, references: evidence.References | None) -> str | None:
@@ -633,7 +749,7 @@ def _dead(pattern: Pattern, references: evidence.References | None) -> str | Non
         return None
     real = references.of(pattern) if references else None
     if real is not None and not (real > 0).any():
-        return "the neuron is dead: neither a real clip nor 256 steps of ascent excite it"
+        return "the neuron is dead: neither a real clip nor the ascent excites it"
     return "the ascent found nothing that excites the neuron on the real network"
 
 
@@ -718,7 +834,8 @@ def _copy_exemplar(name: str, role: str, model: TrainedModel, exemplars: Path, o
         save_audio(out / f"{stem}.flac", waveform / max(peak, 1.0), config.sample_rate)
         with torch.no_grad():
             values = model.frontends[role](torch.from_numpy(waveform)[None].to(model.device))[0, 0]
-        save_figure(out / f"{stem}.png", plot_spectrogram(values.cpu().numpy(), config, Path(name).name))
+        with DRAWING:
+            save_figure(out / f"{stem}.png", plot_spectrogram(values.cpu().numpy(), config, Path(name).name))
     return f"{stem}.flac", f"{stem}.png"
 
 

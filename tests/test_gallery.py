@@ -229,7 +229,7 @@ def stop_after(count: int):
 def test_an_interrupted_build_goes_on_where_it_stopped(small, tmp_path, monkeypatch, count):
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        build(SMALL, out, progress=stop_after(count))
+        build(SMALL, out, progress=stop_after(count), workers=1)
     assert not (out / "manifest.json").exists()
     assert not (out / "index.html").exists()
     with pytest.raises(GalleryError, match="no gallery"):
@@ -274,7 +274,7 @@ def test_an_entry_without_its_exemplars_is_not_finished(tmp_path, clips, monkeyp
 def test_going_on_with_other_settings_leaves_nothing_of_the_first(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        build(SMALL, out, progress=stop_after(2))
+        build(SMALL, out, progress=stop_after(2), workers=1)
     build(dataclasses.replace(SMALL, seed=1), out)
     assert verify(out, MODELS) == []
 
@@ -282,7 +282,7 @@ def test_going_on_with_other_settings_leaves_nothing_of_the_first(tmp_path):
 def test_what_a_killed_build_leaves_is_cleared_away(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        build(SMALL, out, progress=stop_after(1))
+        build(SMALL, out, progress=stop_after(1), workers=1)
     first = next((out / "entries").rglob("pattern.png"))
     first.with_name(".pattern-k3x0a.png").write_bytes(b"\x89PNG half")  # what audio.atomic_path leaves when killed
     build(SMALL, out)
@@ -292,7 +292,7 @@ def test_what_a_killed_build_leaves_is_cleared_away(tmp_path):
 def test_going_on_with_a_second_model_names_the_twins(tmp_path, clips):
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        build(SMALL, out, clips, progress=stop_after(1))
+        build(SMALL, out, clips, progress=stop_after(1), workers=1)
     made = build(dataclasses.replace(SMALL, models=("small", "other")), out, clips)
     assert all(entry["twin"] for entry in made["entries"] if entry["layer"] != "fc1")
 

@@ -12,6 +12,7 @@ recording tower's conv3: the bands' mean level finds 8 of 12, their covariance 7
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ from iminet_viz.patterns.objectives import Objective, Term
 Textures = Mapping[str, np.ndarray]  # by role, (values,) of unit length
 
 RANDOM_SEED = 1_000  # of the weights of the random net; no training starts from it
+SEEDING = threading.Lock()  # torch initialises weights from one generator for all threads
 WIDTH = (1.0, 4.0)  # over which the spectrum is averaged, in bins: cycles per height and per width of the picture
 
 
@@ -67,7 +69,8 @@ def make_control(
     Raises:
         PatternError: no such layer.
     """
-    blank = untrained_model(model.network.KIND, RANDOM_SEED, dataclasses.asdict(model.network.config))
+    with SEEDING:
+        blank = untrained_model(model.network.KIND, RANDOM_SEED, dataclasses.asdict(model.network.config))
     blank = dataclasses.replace(blank, db_statistics=model.db_statistics)
     blank.to(model.device)
     channels = blank.network.n_channels(term.layer)
