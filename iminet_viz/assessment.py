@@ -103,9 +103,10 @@ def assess_many(
     if settings.stability:
         first = patterns[0]
         again = [pattern.objective for pattern in patterns]
-        follow = _steps(report, first.config.steps)
+        if report:
+            report("another random start", 0, 1)
         lost: list[tuple[Objective, str]] = []  # the first seed's came out: a lost second is no stability, no failure
-        made = maximize_many(model, again, first.config, first.seed + 1, follow, lost)
+        made = maximize_many(model, again, first.config, first.seed + 1, failed=lost)
         second = {pattern.objective: pattern for pattern in made}
     found = []
     for pattern, heard in zip(patterns, sounds, strict=True):
@@ -164,10 +165,3 @@ def activation_of(model: TrainedModel, objective: Objective, inputs: Mapping[str
     tensors = {role: torch.from_numpy(values)[None].to(model.device) for role, values in inputs.items()}
     values = layer_values(model.network, [objective], tensors)
     return float(objective({layer: value[0] for layer, value in values.items()}))
-
-
-def _steps(report: Report | None, steps: int) -> Callable[..., None] | None:
-    """Report the steps of the second patterns."""
-    if report is None:
-        return None
-    return lambda step, values, inputs: report("another random start", step + 1, steps)

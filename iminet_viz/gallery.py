@@ -700,10 +700,6 @@ def _make_some(
     name = f"{model.name} {layer}"
     failures: list[tuple[Objective, str]] = []
 
-    def follow(step: int, *_: Any) -> None:
-        if step % 10 == 0:
-            work.tell(f"{name}: pictures, step {step} of {settings.engine.steps}")
-
     def report(what: str, done: int, total: int) -> None:
         work.tell(f"{name}: {what}")
 
@@ -712,7 +708,8 @@ def _make_some(
         work.tell(name, 1)
 
     wanted = [make(neuron) for neuron in neurons]
-    made = maximize_many(model, wanted, settings.engine, settings.seed, follow, failures)
+    work.tell(f"{name}: pictures")
+    made = maximize_many(model, wanted, settings.engine, settings.seed, failed=failures)
     for objective, reason in failures:
         fail(objective.terms[0].channel, reason)
     live = []

@@ -79,7 +79,9 @@ class SonifySettings:
             raise PatternError(f"{self}: peak and contrast must be in (0, 1], fade_s and momentum at least 0")
 
 
-# What a pattern's sound is chosen from. TABLE
+# What a pattern's sound is chosen from. At the full contrast of the training clips the sounds of 52 patterns kept a
+# median of 0.37 to 0.98 of the activation by layer; at these, of the same pictures, 0.51 to 0.97, with 1 to 9 dB less
+# crest.
 SHORTLIST = tuple(SonifySettings(griffin_lim_iterations=32, contrast=contrast) for contrast in (0.5, 0.35, 0.25))
 
 
@@ -128,7 +130,21 @@ def sonify(
     Raises:
         FrontEndError: the pattern has another shape or is not finite, or the level is not.
     """
-    settings = SonifySettings() if settings is None else settings
+    waveform, gain, mel_power = _synthesize(pattern, config, mean_db, std_db, settings or SonifySettings(), seed)
+    return Sonification(
+        waveform=waveform,
+        sample_rate=config.sample_rate,
+        gain=gain,
+        log_mel_error_db=log_mel_error_db(waveform, mel_power, config),
+        crest_db=crest_db(waveform),
+        buzz_db=frame_rate_buzz_db(waveform, config.sample_rate, config.sample_rate / config.hop_length),
+    )
+
+
+def _synthesize(
+    pattern: np.ndarray, config: LogMelConfig, mean_db: float, std_db: float, settings: SonifySettings, seed: int
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """The waveform, the gain of its peak normalisation, and the mel power that was wanted of it."""
     mel_power = torch.from_numpy(to_mel_power(pattern, config, mean_db, std_db * settings.contrast)).float()
     hop = max(1, config.hop_length // settings.overlap)  # 33 samples for 133: positions need not be whole frames
     n_fft = config.n_fft
@@ -142,15 +158,7 @@ def sonify(
     waveform = _fade(_cut_above(raw.double().numpy(), config), round(settings.fade_s * config.sample_rate))
     largest = float(np.abs(waveform).max())
     gain = settings.peak / largest if largest > TINY else 1.0
-    waveform = (waveform * gain).astype(np.float32)
-    return Sonification(
-        waveform=waveform,
-        sample_rate=config.sample_rate,
-        gain=gain,
-        log_mel_error_db=log_mel_error_db(waveform, mel_power.numpy(), config),
-        crest_db=crest_db(waveform),
-        buzz_db=frame_rate_buzz_db(waveform, config.sample_rate, config.sample_rate / config.hop_length),
-    )
+    return (waveform * gain).astype(np.float32), gain, mel_power.numpy()
 
 
 def sonify_pattern(
@@ -171,8 +179,8 @@ def sonify_pattern(
         role = roles[0]
     if role not in roles:
         raise PatternError(f"the pattern of {pattern.objective} has the sides {' and '.join(roles)}: choose a role")
-    made = _sonify_side(pattern, role, SHORTLIST[len(SHORTLIST) // 2] if settings is None else settings)
-    return made.waveform, made.sample_rate
+    waveform = _sonify_side(pattern, role, SHORTLIST[len(SHORTLIST) // 2] if settings is None else settings)
+    return waveform, pattern.frontends[role].sample_rate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -225,16 +233,15 @@ def choose_griffin_lim(
     if not shortlist:
         raise PatternError("no synthesis settings to choose from")
     made = [{role: _sonify_side(pattern, role, settings) for role in pattern.inputs} for settings in shortlist]
-    activations = [activation_of(model, pattern, {role: x.waveform for role, x in sides.items()}) for sides in made]
+    activations = [activation_of(model, pattern, sides) for sides in made]
     enough = 0.95 * max(activations) if max(activations) > 0 else -math.inf
     crests = [
-        sum(x.crest_db for x in sides.values()) if activation >= enough else math.inf
+        sum(map(crest_db, sides.values())) if activation >= enough else math.inf
         for sides, activation in zip(made, activations, strict=True)
     ]
     best = int(np.argmin(crests))
-    waveforms = {role: x.waveform for role, x in made[best].items()}
     settings = shortlist[best]
-    return measure(model, pattern, waveforms, "griffin-lim", dataclasses.asdict(settings), settings.contrast)
+    return measure(model, pattern, made[best], "griffin-lim", dataclasses.asdict(settings), settings.contrast)
 
 
 def measure(
@@ -296,10 +303,9 @@ def log_mel_of(pattern: Pattern, role: str) -> LogMelConfig:
     return config
 
 
-def _sonify_side(pattern: Pattern, role: str, settings: SonifySettings) -> Sonification:
-    level = pattern.db_statistics[role]
-    config = log_mel_of(pattern, role)
-    return sonify(pattern.inputs[role], config, level.mean_db, level.std_db, settings, pattern.seed)
+def _sonify_side(pattern: Pattern, role: str, settings: SonifySettings) -> np.ndarray:
+    level, config = pattern.db_statistics[role], log_mel_of(pattern, role)
+    return _synthesize(pattern.inputs[role], config, level.mean_db, level.std_db, settings, pattern.seed)[0]
 
 
 def mel_to_linear(mel_power: Tensor, mel_basis: Tensor, iterations: int) -> Tensor:

@@ -122,12 +122,13 @@ def test_a_dead_neuron_is_said_to_be_dead():
 def test_the_network_is_as_it_was(model, made):
     patterns, starts, _ = made
     model.network.train()
+    gradients = [parameter.requires_grad for parameter in model.network.parameters()]
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     make_direct_many(model, patterns[:1], starts[:1], dataclasses.replace(FEW, steps=1))
     assert model.network.training
     model.network.eval()
     assert all(torch.equal(value, before[name]) for name, value in model.network.state_dict().items())
-    assert all(parameter.requires_grad for parameter in model.network.parameters())
+    assert [parameter.requires_grad for parameter in model.network.parameters()] == gradients
 
 
 def test_what_does_not_fit_is_refused(model, made):

@@ -23,7 +23,7 @@ from iminet_viz.patterns.engine import (
     maximize_many,
     to_decibels,
 )
-from iminet_viz.patterns.evidence import FILE_NAME, References, save_references, stored_magnitudes
+from iminet_viz.patterns.evidence import FILE_NAME, References, measure, save_references, stored_magnitudes
 from iminet_viz.patterns.leaky import leaky
 from iminet_viz.patterns.objectives import Objective, channel, direction, fc_unit, unit
 from iminet_viz.patterns.parameterizations import PARAMETERIZATIONS, natural_magnitude
@@ -45,7 +45,8 @@ def folder(tmp_path_factory) -> Path:
     for role, shape in SHAPES.items():
         clips = torch.randn(8, *shape, generator=generator).cumsum(dim=2)
         magnitudes[role] = natural_magnitude(torch.fft.rfft2(clips).abs().mean(dim=0), shape).numpy()
-    save_references(folder / FILE_NAME, References("no weights", (), {}, magnitudes))
+    fingerprint = untrained_model("tl-iminet", 0).fingerprint
+    save_references(folder / FILE_NAME, References(fingerprint, (), (), {}, magnitudes=magnitudes))
     return folder
 
 
@@ -791,15 +792,15 @@ def test_the_pattern_that_stops_being_finite_is_the_one_that_is_named():
 def test_one_pattern_that_fails_loses_no_other(model, layer, monkeypatch):
     objectives = [channel(layer, index) for index in (1, 4, 5)]
     whole = maximize_many(model, objectives, FEW)
-    pixels = PARAMETERIZATIONS["pixels"]
+    usual = PARAMETERIZATIONS["spectrum"]
 
-    class Damaged(type(pixels)):
+    class Damaged(type(usual)):
         def start(self, shape, generators):
-            parameters = pixels.start(shape, generators)
+            parameters = usual.start(shape, generators)
             parameters[-2, 3, 3] = math.nan  # of the second of three, of the first of two
             return parameters
 
-    monkeypatch.setitem(PARAMETERIZATIONS, "pixels", Damaged())
+    monkeypatch.setitem(PARAMETERIZATIONS, "spectrum", Damaged())
     failed: list[tuple[Objective, str]] = []
     patterns = maximize_many(model, objectives, FEW, failed=failed)
     assert failed == [(objectives[1], f"the value of {layer}:4 stopped being finite in step 0")]
@@ -940,3 +941,27 @@ def test_what_is_no_log_mel_of_fixed_length_can_be_drawn_and_refuses_to_sound(ki
     plot_pattern(pattern).savefig(tmp_path / "pattern.png")
     with pytest.raises(PatternError, match=f"the imitation side of {layer}:0 is no log-mel: only those can be made"):
         sonify_pattern(pattern, "imitation")
+
+
+# --- pictures that a sound can have ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["imitation.conv2", "recording.conv2", "fc1"])
+def test_a_spectrum_pattern_is_a_sounds_and_a_pixel_pattern_is_none(model, layer):
+    make = fc_unit(3) if layer == "fc1" else channel(layer, 3)
+    config = dataclasses.replace(FEW, steps=20)
+    possible = measure(maximize(model, make, config), None).realizability
+    drawn = maximize(model, make, dataclasses.replace(config, parameterization="pixels"))
+    assert possible < 1e-3 < 0.02 < measure(drawn, None).realizability
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes"),
+    [(unit("recording.conv2", 3, (2, 2)), {}), (channel("recording.conv2", 3), {"reachable": False})],
+    ids=["unit", "unconstrained"],
+)
+def test_spectrum_is_pixels_where_there_are_no_whole_frames(model, objective, changes):
+    config = dataclasses.replace(FEW, **changes)
+    assert config.parameterization == "spectrum"
+    pixels = maximize(model, objective, dataclasses.replace(config, parameterization="pixels"))
+    np.testing.assert_array_equal(maximize(model, objective, config).inputs["recording"], pixels.inputs["recording"])
