@@ -15,6 +15,7 @@ from iminet_viz.checkpoint import save_model, untrained_model
 from iminet_viz.gallery import read_pattern
 
 ROOT = Path(__file__).resolve().parent.parent
+KINDS = ("flac", "direct.flac", "npy")  # files of a side of a pattern
 VERBS = [
     [],
     ["train"],
@@ -331,7 +332,7 @@ def test_maximize_writes_picture_sound_array_and_json(call, models, tmp_path):
     assert entry == json.loads((out / "pattern.json").read_text())
     assert (entry["id"], entry["seed"], entry["steps"]) == ("pair/fc1/7", 3, 2)
     roles = ("imitation", "recording")
-    names = {"pattern.json", "pattern.png", *(f"{role}.{kind}" for role in roles for kind in ("flac", "npy"))}
+    names = {"pattern.json", "pattern.png", *(f"{role}.{kind}" for role in roles for kind in KINDS)}
     assert {path.name for path in out.iterdir()} == names
     pattern = read_pattern(out)
     assert pattern.neuron == 7
@@ -356,7 +357,7 @@ def test_maximize_draws_what_cannot_sound(call, tmp_path, kind, layer):
     data = {"data": {"name": "none", "licence": "none"}}
     save_model(tmp_path / "net", model.network, model.db_statistics, data, {})
     status, out, err = call("maximize", tmp_path / "net", layer, "3", "--out", tmp_path / "o", "--steps", "1")
-    assert status == 0 and "no sound, only log-mel" in out, err
+    assert status == 0 and "no sound: only log-mel" in out, err
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["imitation.npy", "pattern.json", "pattern.png"]
     arguments = ("gallery", "build", "--models", tmp_path / "net", "--out", tmp_path / "g")
     assert "no log-mel" in mistake(call(*arguments)) and not (tmp_path / "g").exists()
@@ -394,7 +395,7 @@ def test_force_leaves_nothing_of_the_pattern_that_was_there(call, models, tmp_pa
     call("maximize", models / "pair", "fc1", "7", "--out", out, "--steps", "1")
     call("maximize", models / "pair", "recording.conv3", "7", "--out", out, "--steps", "1", "--force")
     names = {path.name for path in out.iterdir()}
-    assert names == {"pattern.json", "pattern.png", "recording.flac", "recording.npy"}
+    assert names == {"pattern.json", "pattern.png", *(f"recording.{kind}" for kind in KINDS)}
 
 
 def test_out_that_is_a_file_is_one_sentence(call, models, tmp_path):

@@ -383,7 +383,8 @@ def test_making_noise_reachable_keeps_it_noise(model, role):
     for seed in range(6):
         objective = channel(f"{role}.conv1", seed)
         starts: list[dict[str, torch.Tensor]] = []
-        maximize(model, objective, EngineConfig(steps=1), seed, lambda *seen, starts=starts: starts.append(seen[2]))
+        config = EngineConfig(steps=1, parameterization="pixels")
+        maximize(model, objective, config, seed, lambda *seen, starts=starts: starts.append(seen[2]))
         start = starts[0][role][0]
         noise = torch.randn(SHAPES[role], generator=generator_for(seed, objective))
         assert correlation(noise, start) > 0.9
