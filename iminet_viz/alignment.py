@@ -16,7 +16,7 @@ import numpy as np
 from iminet_viz.audio import STEP, load_audio
 from iminet_viz.baselines import BASELINES, HEARD_S
 from iminet_viz.errors import PatternError
-from iminet_viz.frontends import MEL_FRAMES, LogMelConfig, level_decibels, mel_decibels
+from iminet_viz.frontends import MEL_FRAMES, LogMelConfig, log_mel_of_frames, loud_span, mel_decibels
 from iminet_viz.models.aligned import DURATION_COST, LEVEL_WEIGHT, STEP_COST, TRIMS_DB
 from iminet_viz.scoring import AlignedPart, Part, Scorer
 
@@ -230,16 +230,7 @@ def explain_alignment(
     alignments = [
         _align(part, weight, clips, db, rotated) for part, weight in zip(scorer.parts, scorer.weights, strict=True)
     ]
-    config = LogMelConfig(
-        RATE,
-        MEL_FRAMES.n_fft,
-        MEL_FRAMES.hop_length,
-        MEL_FRAMES.n_mels,
-        1,
-        MEL_FRAMES.fmin,
-        MEL_FRAMES.fmax,
-        MEL_FRAMES.top_db,
-    )
+    config = log_mel_of_frames(MEL_FRAMES).config
     frontends = {role: dataclasses.replace(config, n_frames=x.shape[1]) for role, x in db.items()}
     return AlignedExplanation(scorer.name, tuple(alignments), db, frontends)
 
@@ -273,17 +264,13 @@ class _Cut:
 
 def _cuts(part: Part, waveform: np.ndarray, db: np.ndarray, role: str) -> list[_Cut]:
     """What a part compares of a clip: as it keeps it, with the seconds of each frame."""
-
-    def ends(trim_db: float) -> tuple[int, int]:
-        loud = np.flatnonzero(level_decibels(db) >= -trim_db)
-        return int(loud[0]), int(loud[-1]) + 1
-
     kept: Any = part.keep(waveform, role)
     if isinstance(part, AlignedPart):
         cuts = []
         for vector, trim_db in zip(kept, TRIMS_DB[role], strict=True):
             values = vector[:-1].reshape(-1, part.network.config.features)
-            start, stop = ends(trim_db)
+            span = loud_span(db, trim_db)
+            start, stop = span.start, span.stop
             pooled = -(-(stop - start) // MEL_FRAMES.pool)
             # every other of 64 positions from the first pooled frame to the last
             place = 2 * np.arange(len(values)) / (MEL_FRAMES.n_frames - 1) * (pooled - 1)
@@ -291,7 +278,8 @@ def _cuts(part: Part, waveform: np.ndarray, db: np.ndarray, role: str) -> list[_
             edges = np.concatenate([[start], (centres[1:] + centres[:-1]) / 2, [stop]]) * HOP_S
             cuts.append(_Cut(values, np.ones(len(values)), edges, float(np.exp(vector[-1]))))
         return cuts
-    start, stop = ends(MEL_FRAMES.trim_db)
+    span = loud_span(db, MEL_FRAMES.trim_db)
+    start, stop = span.start, span.stop
     values, weights, duration_s = kept, np.ones(len(kept)) if isinstance(kept, np.ndarray) else None, 1.0
     if weights is None:
         values, duration_s = kept.values, kept.duration_s
@@ -337,8 +325,8 @@ def _align(
 
 def _rotate(clip: np.ndarray, db: np.ndarray, seed: int) -> list[np.ndarray]:
     """Begin a clip's sounding part at other moments; what is cut off at its ends stays."""
-    loud = np.flatnonzero(level_decibels(db) >= -max(TRIMS_DB["recording"])) * MEL_FRAMES.hop_length
-    sounding = slice(int(loud[0]), int(loud[-1]) + MEL_FRAMES.hop_length)
+    loud = loud_span(db, max(TRIMS_DB["recording"]))
+    sounding = slice(loud.start * MEL_FRAMES.hop_length, loud.stop * MEL_FRAMES.hop_length)
     rotated = []
     for share in np.random.default_rng(seed).uniform(0.15, 0.85, ROTATIONS):
         other = clip.copy()

@@ -14,7 +14,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from iminet_viz.checkpoint import TrainedModel
@@ -22,7 +21,7 @@ from iminet_viz.direct import DirectSettings, make_direct_many
 from iminet_viz.errors import PatternError
 from iminet_viz.frontends import LogMelConfig
 from iminet_viz.patterns import evidence, stability
-from iminet_viz.patterns.engine import Pattern, layer_values, maximize_many
+from iminet_viz.patterns.engine import Pattern, maximize_many
 from iminet_viz.patterns.objectives import Objective
 from iminet_viz.sonification import SHORTLIST, PatternSound, SonifySettings, choose_griffin_lim
 
@@ -157,11 +156,3 @@ def make_sounds(
 
     raised = make_direct_many(model, patterns, starts, settings.direct, follow)
     return [{GRIFFIN_LIM: start, DIRECT: own} for start, own in zip(starts, raised, strict=True)]
-
-
-@torch.no_grad()
-def activation_of(model: TrainedModel, objective: Objective, inputs: Mapping[str, np.ndarray]) -> float:
-    """Activation of an objective on the model's own ReLU network; inputs ``{role: (bands, frames)}``."""
-    tensors = {role: torch.from_numpy(values)[None].to(model.device) for role, values in inputs.items()}
-    values = layer_values(model.network, [objective], tensors)
-    return float(objective({layer: value[0] for layer, value in values.items()}))

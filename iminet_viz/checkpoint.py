@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ FORMAT = 1
 FUSION = "fusion"  # the kind of a folder that names parts
 DEFAULT_SEARCH = "voice-search"  # what searches where nothing else is asked for; "default" names it too
 SHIPPED = Path(__file__).resolve().parent.parent / "trained_models"
+
+
+SEEDING = threading.Lock()  # torch initialises weights from one generator for all threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +94,7 @@ def untrained_model(
     kind: str, seed: int = 0, architecture: Mapping[str, Any] | None = None, name: str = ""
 ) -> TrainedModel:
     """Build a randomly initialised model in evaluation mode: the control of every claim about a trained one."""
-    with torch.random.fork_rng(devices=[]):
+    with SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _build(kind, dict(architecture or {}), f"untrained {kind}").eval()
     configs = network.FRONTENDS
@@ -102,6 +106,12 @@ def untrained_model(
         fingerprint=fingerprint_of(weights_of(network), configs),
         config={"kind": kind},
     )
+
+
+def untrained_like(model: TrainedModel, seed: int, name: str = "") -> TrainedModel:
+    """Build one of a model's kind, architecture and levels, on the same device; see :func:`untrained_model`."""
+    blank = untrained_model(model.network.KIND, seed, dataclasses.asdict(model.network.config), name)
+    return dataclasses.replace(blank, db_statistics=model.db_statistics).to(model.device)
 
 
 def weights_of(network: Model) -> dict[str, Tensor]:

@@ -528,13 +528,13 @@ def maximize(
             raise click.UsageError(f"--unit {unit}: expected BAND,FRAME, for example 3,50") from None
         objective = objectives.unit(layer, neuron, (band, frame))
     else:
-        objective = objectives.fc_unit(neuron) if layer == "fc1" else objectives.channel(layer, neuron)
+        objective = objectives.channel(layer, neuron)
     with _progress("steps") as report:
 
         def seen(step: int, values: Any, inputs: Any) -> None:
             report(f"{float(values[0]):.3f}", step + 1, config.steps)
 
-        pattern = engines.maximize(loaded, objective, config, seed, seen)
+        (pattern,) = engines.maximize_many(loaded, [objective], config, seed, seen)
     references = evidence.stored_references(loaded)
     with _progress("") as report:
         settings = assessment.AssessSettings(**_sounds(sound))

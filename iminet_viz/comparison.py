@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from iminet_viz.audio import atomic_path, find_audio, load_audio
-from iminet_viz.checkpoint import DbStatistics, TrainedModel, read_json, untrained_model, write_json
+from iminet_viz.audio import atomic_path, find_audio
+from iminet_viz.checkpoint import DbStatistics, TrainedModel, read_json, untrained_like, write_json
 from iminet_viz.errors import AudioError, CheckpointError, PatternError
 from iminet_viz.frontends import FrontEndConfig, LogMelConfig
 from iminet_viz.models import Siamese
@@ -330,7 +329,7 @@ def compare(
         raise PatternError(f"{len(used)} clips could be read, a comparison needs at least {FEWEST_CLIPS}")
     matched = []
     for layer in layers:
-        activity = [layer_activity(reference, layer) for reference in references]
+        activity = [reference.activity(layer) for reference in references]
         if activity[0] is None or activity[1] is None:
             left_out.append({"id": layer, "reason": "no activations on clips are known, so no twins"})
             continue
@@ -397,27 +396,12 @@ def compare(
 # --- matching, CKA --------------------------------------------------------------------------------------------------
 
 
-def layer_activity(references: evidence.References, layer: str) -> np.ndarray | None:
-    """Activations that the neurons of a layer are compared by, or None where none are known.
-
-    Returns:
-        ``(clips, channels)``, means over the map; of fc1 ``(4 * clips, units)``: each clip as imitation with itself and
-        the next three as recording.
-    """
-    if layer != "fc1":
-        return references.values.get(layer)
-    if "query" not in references.values:
-        return None
-    query, candidate = references.values["query"], references.values["candidate"]
-    return np.concatenate([np.maximum(query + np.roll(candidate, shift, axis=0), 0) for shift in range(4)])
-
-
 def match_layer(layer: str, activity: Sequence[np.ndarray], n_clips: int, seed: int = 0) -> LayerMatch:
     """Match the neurons of two nets in one layer, and measure how alike the layers are.
 
     Args:
         layer: its name.
-        activity: of :func:`layer_activity`: both nets', then those of random nets.
+        activity: of :meth:`iminet_viz.patterns.evidence.References.activity`: both nets', then those of random nets.
         n_clips: clips behind the rows, which follow one another in the order of the clips, once or more.
         seed: of shuffles and intervals.
     """
@@ -691,8 +675,7 @@ def _make_patterns(
     left_out: list[dict[str, str]],
 ) -> dict[int, Pattern]:
     """Patterns of some neurons of a layer, those that are kept as they are; what fails is listed."""
-    make = objectives.fc_unit if layer == "fc1" else lambda index: objectives.channel(layer, index)
-    wanted = {neuron: make(neuron) for neuron in neurons}
+    wanted = {neuron: objectives.channel(layer, neuron) for neuron in neurons}
     found = {}
     if keep is not None:
         stored = ((neuron, _load_pattern(keep, model, objective, settings)) for neuron, objective in wanted.items())
@@ -815,7 +798,6 @@ def _profile(values: np.ndarray, config: FrontEndConfig) -> np.ndarray:
     return level
 
 
-@torch.no_grad()
 def _real_profiles(model: TrainedModel, clips: Path, used: Sequence[str], seed: int) -> dict[str, np.ndarray]:
     """Mean profile of some real clips, by role."""
     picked = np.random.default_rng(seed).permutation(len(used))[:PROFILE_CLIPS]
@@ -823,8 +805,7 @@ def _real_profiles(model: TrainedModel, clips: Path, used: Sequence[str], seed: 
     for role, frontend in model.frontends.items():
         rows = []
         for index in sorted(picked):
-            window = frontend.fit(load_audio(clips / used[index], frontend.config.sample_rate))
-            values = frontend(torch.from_numpy(window)[None].to(model.device))[0, 0].cpu().numpy()
+            values = evidence.load_input(model, role, clips / used[index])[0, 0].cpu().numpy()
             if values.any():  # silence has no modulation
                 rows.append(_profile(values, frontend.config))
         if rows:
@@ -870,13 +851,8 @@ def _check_models(model_a: TrainedModel, model_b: TrainedModel) -> None:
 
 def _random_nets(model: TrainedModel, settings: CompareSettings) -> list[TrainedModel]:
     """Nets of the same architecture that never learned; their levels are the model's, as the pipeline is."""
-    architecture = dataclasses.asdict(model.network.config)
-    nets = []
-    for number in range(settings.random_nets):
-        seed = RANDOM_SEED + 100 * settings.seed + number
-        net = untrained_model(model.network.KIND, seed, architecture, f"random net {number + 1}")
-        nets.append(dataclasses.replace(net, db_statistics=model.db_statistics).to(model.device))
-    return nets
+    first = RANDOM_SEED + 100 * settings.seed
+    return [untrained_like(model, first + n, f"random net {n + 1}") for n in range(settings.random_nets)]
 
 
 def _per_random(settings: CompareSettings) -> int:

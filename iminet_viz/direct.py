@@ -32,19 +32,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from iminet_viz.audio import crest_db
 from iminet_viz.checkpoint import TrainedModel
 from iminet_viz.errors import PatternError
 from iminet_viz.frontends import LogMelConfig
-from iminet_viz.patterns.engine import EngineConfig, Pattern, _local, _resolve_precision, _single_channels, layer_values
+from iminet_viz.patterns.engine import (
+    EngineConfig,
+    Pattern,
+    _local,
+    _resolve_precision,
+    _single_channels,
+    frozen,
+    objective_values,
+)
 from iminet_viz.patterns.leaky import leaky
 from iminet_viz.patterns.quick import quick
 from iminet_viz.sonification import TINY, PatternSound, _overlap_add, choose_griffin_lim, log_mel_of, measure
@@ -139,7 +146,7 @@ def make_direct_many(
     chunks = [slice(first, first + CHUNK) for first in range(0, len(patterns), CHUNK)]
     made: list[PatternSound] = []
     stopped = False
-    with _frozen(model.network):
+    with frozen(model.network):
         for number, chunk in enumerate(chunks):
 
             def follow(step: int, activations: Tensor, before: int = number * settings.steps) -> bool:
@@ -181,12 +188,7 @@ def _raise(
     with leaky(model.network, settings.slope), quick(model.network, dtype):
         for step in range(settings.steps):
             inputs = {role: model.frontends[role](side.waveforms())[:, 0] for role, side in sides.items()}
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                values = layer_values(model.network, local, inputs, channels)
-            values = {layer: value.float() for layer, value in values.items()}
-            activations = torch.stack(
-                [objective({k: v[index] for k, v in values.items()}) for index, objective in enumerate(local)]
-            )
+            activations = objective_values(model, local, inputs, channels, precision)
             gradients = torch.autograd.grad(activations.sum(), [side.bins for side in sides.values()])
             share = 0.5 + 0.5 * math.cos(math.pi * step / settings.steps)
             for side, gradient in zip(sides.values(), gradients, strict=True):
@@ -269,22 +271,6 @@ class _Side:
         samples = min(round(self.settings.fade_s * self.config.sample_rate), x.shape[1] // 2)
         ramp = 0.5 - 0.5 * torch.cos(math.pi * (torch.arange(samples, device=x.device) + 0.5) / max(samples, 1))
         return x * torch.cat([ramp, x.new_ones(x.shape[1] - 2 * samples), ramp.flip(0)])
-
-
-@contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients of weights; as before afterwards."""
-    modes = {module: module.training for module in network.modules()}
-    wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    network.eval()
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-        for parameter in wanted:
-            parameter.requires_grad_()
 
 
 __all__ = ["CHUNK", "DirectSettings", "make_direct", "make_direct_many"]

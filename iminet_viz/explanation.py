@@ -12,13 +12,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +27,7 @@ from iminet_viz.audio import fit_length, load_audio, one_line, save_audio
 from iminet_viz.baselines import HEARD_S
 from iminet_viz.checkpoint import SHIPPED, read_json, write_json
 from iminet_viz.errors import GalleryError, IminetVizError, PatternError
+from iminet_viz.pages import fill_page
 from iminet_viz.plotting import SIDE_AXES, plot_alignment, plot_explanation, plot_paths, plot_side
 
 ROLES = ("imitation", "recording")
@@ -178,9 +177,8 @@ def _write_files(
         "axes": {"left": SIDE_AXES[0], "bottom": SIDE_AXES[1], "width": SIDE_AXES[2], "height": SIDE_AXES[3]},
         "maximize": f"iminet-viz maximize {shlex.quote(asked)} LAYER UNIT --out pattern-UNIT",
     }
-    template = package_files("iminet_viz").joinpath("explanation_page.html").read_text(encoding="utf-8")
-    data = json.dumps(figures, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    (folder / "index.html").write_text(template.replace("__EXPLANATION__", data), encoding="utf-8")
+    page = fill_page("explanation_page.html", "__EXPLANATION__", figures)
+    (folder / "index.html").write_text(page, encoding="utf-8")
     write_json(folder / MARK, figures)
     return figures
 
@@ -215,9 +213,9 @@ def find_patterns(gallery: Path, explained: Explanation, out: Path) -> dict[int,
                 "href": f"{up}/index.html#{quote(str(entry['id']))}",
                 "picture": f"{at}/{quote(Path(entry['picture']).name)}",
                 "sounds": {
-                    role: f"{at}/{quote(Path(entry['inputs'][role]['sound']).name)}"
+                    role: f"{at}/{quote(Path(entry['inputs'][role]['sounds']['griffin-lim']['file']).name)}"
                     for role in ROLES
-                    if entry["inputs"].get(role, {}).get("sound")
+                    if entry["inputs"].get(role, {}).get("sounds")
                 },
             }
         except (IminetVizError, KeyError, TypeError, AttributeError):  # no pattern, or none that can be shown

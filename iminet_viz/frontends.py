@@ -277,7 +277,7 @@ def frontend_of(config: LogMelConfig) -> LogMel:
     return LogMel(config)
 
 
-def to_mel_power(pattern: np.ndarray, config: LogMelConfig, mean_db: float, std_db: float) -> np.ndarray:
+def to_mel_power(pattern: np.ndarray, config: FrontEndConfig, mean_db: float, std_db: float) -> np.ndarray:
     """Undo standardisation and decibels: ``10 ** (dB / 10)`` of ``dB = pattern * std_db + mean_db``.
 
     The largest value is made 1 (the front end knows no absolute level either, so ``mean_db`` cancels), and nothing
@@ -369,7 +369,8 @@ class MelFrames:
 
 
 @functools.cache
-def _log_mel(config: MelFramesConfig) -> LogMel:
+def log_mel_of_frames(config: MelFramesConfig) -> LogMel:
+    """The log-mel that frames are made of, of clips of any length."""
     return LogMel(
         LogMelConfig(
             sample_rate=config.sample_rate,
@@ -396,7 +397,7 @@ def mel_decibels(waveform: np.ndarray, config: MelFramesConfig = MEL_FRAMES) -> 
     """
     if waveform.ndim != 1 or not len(waveform):
         raise FrontEndError(f"waveform of shape {waveform.shape}, expected (samples,), one sample or more")
-    power = _log_mel(config).spectrogram(torch.from_numpy(np.ascontiguousarray(waveform, np.float32))[None])
+    power = log_mel_of_frames(config).spectrogram(torch.from_numpy(np.ascontiguousarray(waveform, np.float32))[None])
     return power_to_db(power, config.top_db)[0].numpy()
 
 
@@ -406,10 +407,15 @@ def level_decibels(db: np.ndarray) -> np.ndarray:
     return level - level.max()
 
 
+def loud_span(db: np.ndarray, trim_db: float) -> slice:
+    """Frames from the first to the last that is within ``trim_db`` of the loudest."""
+    loud = np.flatnonzero(level_decibels(db) >= -trim_db)
+    return slice(int(loud[0]), int(loud[-1]) + 1)
+
+
 def trim_frames(db: np.ndarray, trim_db: float) -> np.ndarray:
     """Cut the frames before the first and after the last that is within ``trim_db`` of the loudest."""
-    loud = np.flatnonzero(level_decibels(db) >= -trim_db)
-    return db[:, loud[0] : loud[-1] + 1]
+    return db[:, loud_span(db, trim_db)]
 
 
 def condition_frames(db: np.ndarray, config: MelFramesConfig = MEL_FRAMES) -> MelFrames:
@@ -490,7 +496,7 @@ class StretchedMel(FrontEnd):
 
     def band_frequencies(self) -> np.ndarray:
         """Centre of each mel band, ``(n_mels,)`` in Hz."""
-        return _log_mel(self.config).band_frequencies()
+        return log_mel_of_frames(self.config).band_frequencies()
 
 
 def trim_silence(waveform: np.ndarray, sample_rate: int, trim_db: float) -> np.ndarray:

@@ -25,20 +25,20 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from iminet_viz.assessment import GRIFFIN_LIM, Assessment, AssessSettings, activation_of, assess_many
+from iminet_viz.assessment import GRIFFIN_LIM, Assessment, AssessSettings, assess_many
 from iminet_viz.audio import atomic_path, crest_db, find_audio, fit_length, load_audio, read_native, save_audio
 from iminet_viz.checkpoint import DbStatistics, TrainedModel, load_model, read_json, write_json
 from iminet_viz.errors import AudioError, CheckpointError, GalleryError, IminetVizError
 from iminet_viz.frontends import LogMelConfig, config_from_dict, config_to_dict
+from iminet_viz.pages import fill_page
 from iminet_viz.patterns import evidence, objectives
-from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
+from iminet_viz.patterns.engine import EngineConfig, Pattern, activation_of, maximize_many
 from iminet_viz.patterns.evidence import Evidence
 from iminet_viz.patterns.objectives import Objective, Term
 from iminet_viz.patterns.stability import Textures, make_control
@@ -188,15 +188,13 @@ class _Work:
         if self.stopped:
             raise _StoppedError
 
-    def show(self, wait_s: float = 0.0) -> None:
+    def show(self) -> None:
         """Report what the threads said."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                what, done = self.news.get(timeout=wait_s) if wait_s else self.news.get_nowait()
-                self.done += done
-                if self.progress:
-                    self.progress(what, self.done, self.total)
-                wait_s = 0.0
+        while not self.news.empty():
+            what, done = self.news.get()
+            self.done += done
+            if self.progress:
+                self.progress(what, self.done, self.total)
 
 
 class _StoppedError(Exception):
@@ -211,7 +209,8 @@ def choose_neurons(
     chosen: dict[str, dict[str, list[tuple[int, dict[str, Any] | None]]]] = {model.name: {} for model in models}
     for place, layer in enumerate(first.network.layers):
         channels = first.network.n_channels(layer)
-        activity = {m.name: _activity(references[m.name], layer) for m in models}
+        of_model = {m.name: references[m.name] for m in models}
+        activity = {name: stored.activity(layer) if stored else None for name, stored in of_model.items()}
         own = activity[first.name]
         neurons = list(range(channels))
         if settings.neurons is not None:
@@ -584,19 +583,6 @@ def _references(
     return references
 
 
-def _activity(references: evidence.References | None, layer: str) -> np.ndarray | None:
-    """Activations ``(clips, channels)`` that neurons are matched by; for fc1 those of some pairs of clips."""
-    if references is None:
-        return None
-    if layer != "fc1":
-        return references.values.get(layer)
-    if "query" not in references.values:
-        return None
-    query, candidate = references.values["query"], references.values["candidate"]
-    # each clip with itself and the next three: always the same pairs, whatever the model
-    return np.concatenate([np.maximum(query + np.roll(candidate, shift, axis=0), 0) for shift in range(4)])
-
-
 def _describe(
     references: evidence.References | None, exemplars: Path | None, model: TrainedModel
 ) -> dict[str, Any] | None:
@@ -696,7 +682,6 @@ def _make_some(
 ) -> None:
     """Make some entries of a layer: ``{neuron: (key, twin)}``."""
     settings, references = work.settings, work.references[model.name]
-    make = objectives.fc_unit if layer == "fc1" else lambda index: objectives.channel(layer, index)
     name = f"{model.name} {layer}"
     failures: list[tuple[Objective, str]] = []
 
@@ -707,7 +692,7 @@ def _make_some(
         work.failed.append({"id": f"{model.name}/{layer}/{neuron}", "reason": reason})
         work.tell(name, 1)
 
-    wanted = [make(neuron) for neuron in neurons]
+    wanted = [objectives.channel(layer, neuron) for neuron in neurons]
     work.tell(f"{name}: pictures")
     made = maximize_many(model, wanted, settings.engine, settings.seed, failed=failures)
     for objective, reason in failures:
@@ -871,10 +856,8 @@ def _write_page(out: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _page(manifest: Mapping[str, Any]) -> str:
-    """The page with the manifest embedded; ``<`` is escaped, so no name in it can end the script element."""
-    template = package_files("iminet_viz").joinpath("gallery_page.html").read_text(encoding="utf-8")
-    data = json.dumps(manifest, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-    return template.replace("__MANIFEST__", data)
+    """The page with the manifest embedded."""
+    return fill_page("gallery_page.html", "__MANIFEST__", manifest)
 
 
 def _png_size(path: Path) -> tuple[int, int]:

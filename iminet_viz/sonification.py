@@ -28,7 +28,8 @@ from iminet_viz.audio import crest_db, quantize
 from iminet_viz.checkpoint import TrainedModel
 from iminet_viz.errors import PatternError
 from iminet_viz.frontends import FrontEndConfig, LogMelConfig, frontend_of, to_mel_power
-from iminet_viz.patterns.engine import Pattern, layer_values
+from iminet_viz.patterns import engine
+from iminet_viz.patterns.engine import Pattern
 
 # Keeps quotients finite; far below the quietest cell (1e-8 of the maximum).
 TINY = 1e-30
@@ -283,12 +284,11 @@ def measure(
 @torch.no_grad()
 def activation_of(model: TrainedModel, pattern: Pattern, waveforms: Mapping[str, np.ndarray]) -> float:
     """Activation of a pattern's objective on the model's own ReLU network; ``{role: (config.n_samples,)}``."""
-    inputs = {
-        role: model.frontends[role](torch.from_numpy(np.asarray(x, np.float32))[None].to(model.device))[:, 0]
+    heard = {
+        role: model.frontends[role](torch.from_numpy(np.asarray(x, np.float32))[None].to(model.device))[0, 0]
         for role, x in waveforms.items()
     }
-    values = layer_values(model.network, [pattern.objective], inputs)
-    return float(pattern.objective({layer: value[0] for layer, value in values.items()}))
+    return engine.activation_of(model, pattern.objective, {role: x.cpu().numpy() for role, x in heard.items()})
 
 
 def log_mel_of(pattern: Pattern, role: str) -> LogMelConfig:

@@ -22,7 +22,6 @@ from iminet_viz.comparison import (
     Effect,
     Finding,
     compare,
-    layer_activity,
     linear_cka,
     match_layer,
     measure_effect,
@@ -105,7 +104,7 @@ def test_a_net_matches_its_own_permuted_copy_at_one_and_itself_too(clips):
     with torch.no_grad():
         torch.testing.assert_close(model.network(*pair), copied.network(*pair))  # the copy does the same
     for layer in model.network.layers:
-        activity = [layer_activity(reference, layer) for reference in references]
+        activity = [reference.activity(layer) for reference in references]
         match = match_layer(layer, activity, len(files))
         assert match.median == pytest.approx(1, abs=1e-6)
         for neuron, twin, correlation in match.twins:

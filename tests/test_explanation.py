@@ -122,7 +122,10 @@ def test_units_lead_to_patterns_of_this_very_model(explained, clips, tmp_path):
             "id": f"a net/fc1/{unit}",
             "fingerprint": fingerprint,
             "picture": "pattern.png",
-            "inputs": {"imitation": {"sound": "imitation.flac"}, "recording": {"sound": None}},
+            "inputs": {
+                "imitation": {"sounds": {"griffin-lim": {"file": "imitation.flac"}}},
+                "recording": {"sounds": {}},
+            },
         }
         (folder / "pattern.json").write_text(json.dumps(entry) if fingerprint else "{")
         (folder / "pattern.png").touch()

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from iminet_viz import gallery
-from iminet_viz.assessment import AssessSettings, activation_of, assess
+from iminet_viz.assessment import AssessSettings, assess
 from iminet_viz.audio import read_native, save_audio
 from iminet_viz.checkpoint import TrainedModel, untrained_model, write_json
 from iminet_viz.direct import DirectSettings
 from iminet_viz.errors import GalleryError, IminetVizError
 from iminet_viz.gallery import GallerySettings, build, read_pattern, verify, write_entry
 from iminet_viz.patterns import objectives
-from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize
+from iminet_viz.patterns.engine import EngineConfig, Pattern, activation_of, maximize
 from iminet_viz.patterns.evidence import References, compute_references
 from iminet_viz.plotting import plot_spectrogram, save_figure
 from iminet_viz.sonification import SonifySettings

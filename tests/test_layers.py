@@ -10,7 +10,7 @@ import iminet_viz.errors
 PACKAGE = Path(iminet_viz.errors.__file__).parent
 LAYERS = [
     ["errors"],
-    ["audio"],
+    ["audio", "pages"],
     ["frontends", "imitator"],
     ["models"],
     ["datasets"],

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from iminet_viz.checkpoint import DbStatistics, TrainedModel
 from iminet_viz.errors import PatternError
@@ -181,11 +182,7 @@ def maximize_many(
     channels = _single_channels(network, objectives)
     local = [_local(objective, bool(crops[0]), channels is not None) for objective in objectives]
 
-    modes = {module: module.training for module in network.modules()}
-    wanted_gradients = [p for p in network.parameters() if p.requires_grad]
-    network.eval()  # with batch statistics the patterns of a batch would leak into each other
-    network.requires_grad_(False)  # the weights are fixed: no gradient for them, a third less work
-    try:
+    with frozen(network):
         with leaky(network, config.slope) as set_slope:
             images, traces, converged, faults = _ascend(
                 model, objectives, local, shapes, config, seed, report, bool(crops[0]), channels, set_slope
@@ -231,11 +228,6 @@ def maximize_many(
                     ),
                 )
             )
-    finally:
-        for module, training in modes.items():
-            module.training = training
-        for parameter in wanted_gradients:
-            parameter.requires_grad_()
     return patterns
 
 
@@ -327,12 +319,8 @@ def _ascend(
         """Values of some patterns; their parameters get gradients."""
         inputs = images(part)
         seen = {role: _jittered(x, [generators[index] for index in part], config.jitter) for role, x in inputs.items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            values = layer_values(model.network, local, seen, channels if channels is None else channels[part])
-        values = {layer: value.float() for layer, value in values.items()}
-        raised = torch.stack(
-            [local[index]({layer: v[row] for layer, v in values.items()}) for row, index in enumerate(part)]
-        )
+        own = channels if channels is None else channels[part]
+        raised = objective_values(model, [local[index] for index in part], seen, own, config.precision)
         penalty = torch.zeros((), device=device)
         for x in inputs.values():
             if config.total_variation:
@@ -385,6 +373,49 @@ def _ascend(
         final = {role: list(zip(x, levels(role, x), strict=True)) for role, x in images(range(batch)).items()}
     traces = [torch.stack(history)[: lengths[index], index].numpy() for index in range(batch)]
     return final, traces, converged.tolist(), faults
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and no gradients of weights: a third less work; as before afterwards.
+
+    With batch statistics the inputs of a batch would leak into each other.
+    """
+    modes = {module: module.training for module in network.modules()}
+    wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.eval()
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        for parameter in wanted:
+            parameter.requires_grad_()
+
+
+def objective_values(
+    model: TrainedModel,
+    objectives: Sequence[Objective],
+    inputs: Mapping[str, Tensor],
+    channels: Tensor | None,
+    precision: str,
+) -> Tensor:
+    """Value of each objective on its own input of the batch, ``(batch,)`` float32; the rest as :func:`layer_values`."""
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        values = layer_values(model.network, objectives, inputs, channels)
+    values = {layer: value.float() for layer, value in values.items()}
+    return torch.stack(
+        [objective({layer: v[row] for layer, v in values.items()}) for row, objective in enumerate(objectives)]
+    )
+
+
+@torch.no_grad()
+def activation_of(model: TrainedModel, objective: Objective, inputs: Mapping[str, np.ndarray]) -> float:
+    """Activation of an objective on the model's own ReLU network; inputs ``{role: (bands, frames)}``."""
+    tensors = {role: torch.from_numpy(values)[None].to(model.device) for role, values in inputs.items()}
+    values = layer_values(model.network, [objective], tensors)
+    return float(objective({layer: value[0] for layer, value in values.items()}))
 
 
 def layer_values(

@@ -30,6 +30,7 @@ from iminet_viz.patterns.parameterizations import natural_magnitude
 
 if TYPE_CHECKING:
     from iminet_viz.patterns.engine import Pattern
+    from iminet_viz.patterns.objectives import Term
 
 FILE_NAME = "reference.safetensors"
 MAGNITUDE = "magnitude."  # begins the names of mean spectra in that file
@@ -209,7 +210,7 @@ class References:
         Returns:
             ``(clips,)``, or ``(clips, clips)``: imitation by recording.
         """
-        term = _single(pattern)
+        term = single_term(pattern)
         if term is None:
             return None
         if term.layer == "fc1":
@@ -221,16 +222,30 @@ class References:
         key = term.layer if term.position is None else f"{term.layer}.max"
         return self.values[key][:, term.channel] if key in self.values else None
 
+    def activity(self, layer: str) -> np.ndarray | None:
+        """Activations that the neurons of a layer are compared by, None where none are known.
+
+        Returns:
+            ``(clips, channels)``, means over the map; of fc1 ``(4 * clips, units)``: each clip as imitation with itself
+            and the next three as recording, always the same pairs, whatever the model.
+        """
+        if layer != "fc1":
+            return self.values.get(layer)
+        if "query" not in self.values:
+            return None
+        query, candidate = self.values["query"], self.values["candidate"]
+        return np.concatenate([np.maximum(query + np.roll(candidate, shift, axis=0), 0) for shift in range(4)])
+
     def importance(self, pattern: Pattern) -> tuple[float, float] | None:
         """MRR lost without the pattern's neuron, and its standard error; None where it was not measured."""
-        term = _single(pattern)
+        term = single_term(pattern)
         stored = None if term is None else self.values.get(f"importance.{term.layer}")
         if term is None or stored is None:
             return None
         return float(stored[0, term.channel]), float(stored[1, term.channel])
 
 
-def _single(pattern: Pattern) -> Any:
+def single_term(pattern: Pattern) -> Term | None:
     """The term of a pattern that is of one neuron; None for sums and directions."""
     terms = pattern.objective.terms
     return None if len(terms) > 1 or terms[0].direction is not None or terms[0].weight != 1 else terms[0]
@@ -528,13 +543,15 @@ def match_neurons(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """
     from scipy.optimize import linear_sum_assignment
 
-    def normalised(values: np.ndarray) -> np.ndarray:
-        centred = values - values.mean(axis=0)
-        length = np.linalg.norm(centred, axis=0)
-        return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12)
-
-    correlation = normalised(a.astype(np.float64)).T @ normalised(b.astype(np.float64))
+    correlation = unit_columns(a).T @ unit_columns(b)
     rows, columns = linear_sum_assignment(correlation, maximize=True)
     twins, matched = np.full(len(correlation), -1), np.zeros(len(correlation))
     twins[rows], matched[rows] = columns, correlation[rows, columns]
     return twins, matched
+
+
+def unit_columns(values: np.ndarray) -> np.ndarray:
+    """Columns less their mean, of length 1, so that products are correlations; a constant one becomes zeros."""
+    centred = values - values.mean(axis=0, dtype=np.float64)
+    length = np.linalg.norm(centred, axis=0)
+    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12)

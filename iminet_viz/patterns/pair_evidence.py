@@ -23,9 +23,10 @@ from torch import Tensor
 from iminet_viz.checkpoint import TrainedModel
 from iminet_viz.errors import PatternError
 from iminet_viz.evaluation import bootstrap_interval
-from iminet_viz.frontends import FrontEndConfig, make_frontend
+from iminet_viz.frontends import FrontEndConfig, make_frontend, to_mel_power
 from iminet_viz.models import Siamese
 from iminet_viz.patterns.engine import Pattern
+from iminet_viz.patterns.evidence import single_term, unit_columns
 
 ROLES = ("imitation", "recording")
 RESAMPLES = 2_000
@@ -136,14 +137,14 @@ def study_pairs(model: TrainedModel, patterns: Sequence[Pattern], seed: int = 0)
     if not patterns:
         raise PatternError("no pattern was given")
     for pattern in patterns:
-        terms = pattern.objective.terms
-        if len(terms) > 1 or terms[0].layer != "fc1" or terms[0].direction is not None or terms[0].weight != 1:
+        term = single_term(pattern)
+        if term is None or term.layer != "fc1":
             raise PatternError(f"{pattern.objective}: is no single unit of fc1")
         if pattern.fingerprint != model.fingerprint:
             raise PatternError(f"{pattern.objective}: belongs to other weights than {model.name}'s")
     units = [pattern.neuron for pattern in patterns]
     query, candidate = _halves(network, model.device, patterns)
-    alike = {name: _across(patterns, *profiles) for name, profiles in _profiles(patterns).items()}
+    alike = {name: _across(*profiles) for name, profiles in _profiles(patterns).items()}
     pairs = []
     for row, unit in enumerate(units):
         # Numbers of float32 in float64: their sums are exact, so halves that add up leave nothing of the synergy.
@@ -240,10 +241,8 @@ def _profiles(patterns: Sequence[Pattern]) -> dict[str, tuple[np.ndarray, np.nda
 
 
 def _power(pattern: Pattern, role: str) -> np.ndarray:
-    """``(bands, frames)`` power, the loudest cell 1, nothing lower than the front end's floor."""
-    db = pattern.inputs[role].astype(np.float64) * pattern.db_statistics[role].std_db
-    power: np.ndarray = 10 ** (np.maximum(db - db.max(), -pattern.frontends[role].top_db) / 10)
-    return power
+    """``(bands, frames)`` power, the loudest cell 1; the mean, which no correlation sees, is left out."""
+    return to_mel_power(pattern.inputs[role], pattern.frontends[role], 0.0, pattern.db_statistics[role].std_db)
 
 
 def _edges(config: FrontEndConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -271,12 +270,6 @@ def _rebin(values: np.ndarray, edges: np.ndarray, wanted: np.ndarray) -> np.ndar
     return np.diff(at, axis=1) / np.diff(wanted)
 
 
-def _across(patterns: Sequence[Pattern], imitations: np.ndarray, recordings: np.ndarray) -> np.ndarray:
+def _across(imitations: np.ndarray, recordings: np.ndarray) -> np.ndarray:
     """Correlation of every imitation side with every recording side; a side that does not vary correlates with none."""
-
-    def normalised(rows: np.ndarray) -> np.ndarray:
-        centred = rows - rows.mean(axis=1, keepdims=True)
-        length = np.linalg.norm(centred, axis=1, keepdims=True)
-        return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12)
-
-    return normalised(imitations) @ normalised(recordings).T
+    return unit_columns(imitations.T).T @ unit_columns(recordings.T)

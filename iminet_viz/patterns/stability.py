@@ -12,19 +12,17 @@ recording tower's conv3: the bands' mean level finds 8 of 12, their covariance 7
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from iminet_viz.checkpoint import TrainedModel, untrained_model
+from iminet_viz.checkpoint import TrainedModel, untrained_like
 from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
 from iminet_viz.patterns.objectives import Objective, Term
 
 Textures = Mapping[str, np.ndarray]  # by role, (values,) of unit length
 
 RANDOM_SEED = 1_000  # of the weights of the random net; no training starts from it
-SEEDING = threading.Lock()  # torch initialises weights from one generator for all threads
 WIDTH = (1.0, 4.0)  # over which the spectrum is averaged, in bins: cycles per height and per width of the picture
 
 
@@ -69,10 +67,7 @@ def make_control(
     Raises:
         PatternError: no such layer.
     """
-    with SEEDING:
-        blank = untrained_model(model.network.KIND, RANDOM_SEED, dataclasses.asdict(model.network.config))
-    blank = dataclasses.replace(blank, db_statistics=model.db_statistics)
-    blank.to(model.device)
+    blank = untrained_like(model, RANDOM_SEED)
     channels = blank.network.n_channels(term.layer)
     picked = np.unique(np.linspace(0, channels - 1, min(neurons, channels)).round().astype(int))
     objectives = [Objective((dataclasses.replace(term, channel=int(channel)),)) for channel in picked]
