@@ -424,7 +424,7 @@ def _plate(rows: int) -> Figure:
     """Figure of spectrograms below each other; its margins are set by hand, since to find them takes half the time."""
     figure = Figure(figsize=(6.4, 2.5 * rows))
     figure.subplots_adjust(
-        left=0.1, right=1.04, bottom=0.19 / rows, top=1 - 0.11 / rows, hspace=0.45 if rows > 1 else 0.2
+        left=0.1, right=1.01, bottom=0.19 / rows, top=1 - 0.11 / rows, hspace=0.45 if rows > 1 else 0.2
     )
     return figure
 
