@@ -615,6 +615,9 @@ def _make_entries(
             for first in range(0, len(missing), AT_ONCE):
                 jobs.append((model, layer, dict(list(missing.items())[first : first + AT_ONCE])))
 
+    # The longest first, so that no thread waits at the end for one that began late: a pair takes twice the time.
+    jobs.sort(key=lambda job: -len(job[0].network.inputs_of(job[1])))
+
     def control(model: TrainedModel, layer: str) -> None:
         work.tell(f"{model.name} {layer}: patterns of a random net")
         controls[_control_key(model, layer)] = make_control(model, Term(layer), work.settings.engine)

@@ -83,7 +83,7 @@ class SonifySettings:
 # What a pattern's sound is chosen from. At the full contrast of the training clips the sounds of 52 patterns kept a
 # median of 0.37 to 0.98 of the activation by layer; at these, of the same pictures, 0.51 to 0.97, with 1 to 9 dB less
 # crest.
-SHORTLIST = tuple(SonifySettings(griffin_lim_iterations=32, contrast=contrast) for contrast in (0.5, 0.35, 0.25))
+SHORTLIST = tuple(SonifySettings(griffin_lim_iterations=32, contrast=contrast) for contrast in (0.4, 0.25))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
