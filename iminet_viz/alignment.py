@@ -299,7 +299,7 @@ def _align(
 
     if isinstance(part, AlignedPart):
         name, step_cost = part.model.name, 1.0
-        duration_cost = part.network.log_duration_cost.exp().item()
+        duration_cost = part.network.duration_cost
     elif part is BASELINES["dtw"]:
         name, step_cost, duration_cost = "dtw", STEP_COST, DURATION_COST
     else:

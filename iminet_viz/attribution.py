@@ -28,7 +28,7 @@ from iminet_viz.audio import fit_length, load_audio
 from iminet_viz.checkpoint import TrainedModel, find_model, load_model, read_fusion
 from iminet_viz.errors import CheckpointError, PatternError
 from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, MelFramesConfig, make_frontend
-from iminet_viz.models import AlignedNet, Iminet, Model, RecurrentIminet, Siamese, TLIminet
+from iminet_viz.models import Aligned, Iminet, Model, RecurrentIminet, Siamese, TLIminet
 from iminet_viz.models._tower import ConvBlock
 from iminet_viz.scoring import Scorer, VectorPart, load_scorer, part_of
 
@@ -242,7 +242,7 @@ def explain_match(
     if isinstance(model, str):
         model = load_explainable(model)
     settings = settings or ExplainSettings()
-    if isinstance(model, TrainedModel) and isinstance(model.network, AlignedNet):
+    if isinstance(model, TrainedModel) and isinstance(model.network, Aligned):
         model = Scorer(model.name, (part_of(model),))
     if isinstance(model, Scorer):
         if can_align(model):

@@ -39,8 +39,10 @@ from iminet_viz.frontends import (
     trim_silence,
 )
 from iminet_viz.models.aligned import align_clips, align_scores
+from iminet_viz.scan import StoredForm
 
 HEARD_S = 30.0  # alignment takes the product of two durations
+WINDOW_S = 4.0  # of a library's long sounds, where clips of any length are heard
 N_MFCC = 13  # the first, which is level, included
 ENVELOPE = 64  # points
 PATCH = 20  # constant-Q frames, 525 ms, every 10 frames (IMISOUND)
@@ -67,6 +69,30 @@ class Baseline:
     def scores(self, queries: Sequence[Any], candidates: Sequence[Any]) -> np.ndarray:
         """Scores of all pairs of kept clips, ``(queries, candidates)``."""
         return self.compare(queries, candidates)
+
+    whole = True
+    window_s = WINDOW_S
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what is stored: the name of what is computed."""
+        return f"untrained-{self.clip.__name__}"
+
+    @functools.cached_property
+    def stored(self) -> StoredForm | None:
+        """A vector; None of an alignment, which keeps as many frames as there are."""
+        if self.compare is not cosine_scores:
+            return None
+        return StoredForm("float32", len(self.clip(np.ones(MEL_FRAMES.sample_rate, np.float32))))
+
+    @property
+    def prepare(self) -> Callable[[np.ndarray], np.ndarray]:
+        """All there is to compute."""
+        return self.clip
+
+    def embed(self, prepared: np.ndarray) -> np.ndarray:
+        """``(batch, values)``, as it is."""
+        return np.asarray(prepared, np.float32)
 
 
 def cosine_scores(queries: Sequence[np.ndarray], candidates: Sequence[np.ndarray]) -> np.ndarray:

@@ -21,6 +21,7 @@ ROLES = {
     "imisound": "the paper's baseline",
     "recurrent": "TL-IMINET with a recurrent layer",
     "aligned": "searches by alignment",
+    "joint": "searches by alignment",
     FUSION: "searches",
 }
 PURPOSE = {
@@ -38,6 +39,8 @@ PURPOSE = {
     "(2018).",
     "aligned": "One small network for imitations and recordings, whose frames are compared in order by dynamic time "
     "warping.",
+    "joint": "Finds what a voice means: several aligned nets as one, whose frames are joined and compared in order by "
+    "dynamic time warping.",
     FUSION: "Finds what a voice means: the sum of the scores of its parts, standardised for each query.",
 }
 ON_THE_DEMO = (
@@ -164,7 +167,11 @@ def _recipe(kind: str, config: dict[str, Any]) -> str:
     if kind == "imisound":
         return f"Adam, {common}, {recipe['epochs']} epochs a layer, seed {recipe['seed']}"
     if "optimizer" not in recipe:
-        return f"AdamW, in-batch softmax, {common}, {recipe['epochs']} epochs, seed {recipe['seed']}"
+        joined = config.get("joined")
+        seeds = f"seed {recipe['seed']}" if joined is None else f"seeds {', '.join(map(str, joined['seeds']))}"
+        trained = f"AdamW, in-batch softmax, {common}, {recipe['epochs']} epochs, {seeds}"
+        of = "" if joined is None else f"; principal components of the joined frames of {joined['sounds']:,} sounds"
+        return trained + of
     precision = "bf16 mixed precision on channels_last" if recipe["precision"] == "bf16" else "float32"
     norm = "with batch normalisation" if recipe["batch_norm"] else "without batch normalisation"
     optimizer = "Adam" if recipe["optimizer"] == "adam" else "SGD with Nesterov momentum"
@@ -175,7 +182,7 @@ def _commands(name: str, kind: str, config: dict[str, Any]) -> list[str]:
     """Commands that compute the figures again, and those that train the model again."""
     data = config["data"]["name"]
     folder = name if name == "MODEL" else f"trained_models/{name}"
-    again = f"iminet-viz train {kind} --recipe {folder}/config.json"
+    again = f"iminet-viz train {'aligned' if kind == 'joint' else kind} --recipe {folder}/config.json"
     if kind == "language-tower":
         return [
             f"iminet-viz evaluate {name} --data DATA/voxforge-real   # test",
@@ -186,13 +193,18 @@ def _commands(name: str, kind: str, config: dict[str, Any]) -> list[str]:
     if kind == FUSION:
         return [people]
     if data == pairs_table.NAME:
+        sources = "" if name == "MODEL" else " --sources SOUNDS/sources.json"
+        seeds = config["joined"]["seeds"] if kind == "joint" else []
+        made = [f"{again} --seed {seed} --data PAIRS{sources} --out RUN{seed}" for seed in seeds]
+        made.append(
+            f"iminet-viz join {' '.join(f'RUN{seed}/model' for seed in seeds)} --data SOUNDS --out OUT"
+            if seeds
+            else f"{again} --data PAIRS{sources} --out RUN"
+        )
         if name == "MODEL":
-            return [f"{again} --data PAIRS --out RUN"]
-        return [
-            "benchmarks/gather_sounds.py --data DATA --corpus CORPUS --downloads PACKAGES --out SOUNDS",
-            "iminet-viz imitate SOUNDS --count 4 --out PAIRS",
-            f"{again} --data PAIRS --sources SOUNDS/sources.json --out RUN",
-        ]
+            return made
+        gather = "benchmarks/gather_sounds.py --data DATA --corpus CORPUS --downloads PACKAGES --out SOUNDS"
+        return [people, gather, "iminet-viz imitate SOUNDS --count 4 --out PAIRS", *made]
     if data in (demo.NAME, vocalsketch.NAME):
         system, seed = config["data"]["system"], config["recipe"]["seed"]
         return [

@@ -199,7 +199,7 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> TrainedMode
     expected = {"format", "kind", "architecture", "frontends", "db_statistics"}
     if missing := sorted(expected - set(config)):
         raise CheckpointError(f"{folder / 'config.json'}: lacks {', '.join(missing)}")
-    if unknown := sorted(set(config) - expected - {"recipe", "data", "versions", "parents"}):
+    if unknown := sorted(set(config) - expected - {"recipe", "data", "versions", "parents", "joined"}):
         raise CheckpointError(f"{folder / 'config.json'}: unknown keys {', '.join(unknown)}")
     if config["format"] != FORMAT:
         raise CheckpointError(f"{folder}: format {config['format']!r}, this version reads {FORMAT}")

@@ -139,6 +139,27 @@ def train(
     click.echo(f"Model in {out / 'model'}", err=True)
 
 
+@main.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--data", type=FOLDER, required=True, help="Folder of sounds, those of the training.")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the joint model.")
+@force_option
+@json_option
+def join(models: tuple[str, ...], data: Path, out: Path, force: bool, as_json: bool) -> None:
+    """Join aligned nets that differ in their seed to one model.
+
+    Their frames side by side are reduced to as many values as one net has, by principal components over the sounds: as
+    good as the sum of their scores, at the price of one. voice-search is made so.
+    """
+    from iminet_viz import contrastive
+    from iminet_viz.checkpoint import load_model
+
+    with _progress("") as report:
+        metrics = contrastive.join_aligned([load_model(name) for name in models], data, out, force, report)
+    _print_metrics(metrics, as_json)
+    click.echo(f"Model in {out}", err=True)
+
+
 def _recipe_values(model: str, recipe: Path | None, changes: tuple[str, ...], seed: int | None) -> dict[str, Any]:
     """The built-in recipe or the given one, with changes."""
     import dataclasses
@@ -152,7 +173,7 @@ def _recipe_values(model: str, recipe: Path | None, changes: tuple[str, ...], se
         values = dataclasses.asdict(CONTRASTIVE[model] if model == "aligned" else RECIPES[model])
     else:
         values = read_json(recipe)
-        if model == "aligned" and "kind" in values and values["kind"] != model:
+        if model == "aligned" and values.get("kind", model) not in (model, "joint"):
             raise TrainingError(f"{recipe}: is of a model of kind {values['kind']!r}, not {model}")
         values = dict(values.get("recipe", values))
         if model != "aligned" and values.get("model") != model:

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iminet_viz.audio import atomic_path, fit_length, load_audio
+from iminet_viz.audio import atomic_path, find_audio, fit_length, load_audio
 from iminet_viz.baselines import HEARD_S
-from iminet_viz.checkpoint import DbStatistics, read_json, write_json
+from iminet_viz.cards import write_card
+from iminet_viz.checkpoint import DbStatistics, TrainedModel, read_json, save_model, write_json
 from iminet_viz.datasets import Pair, pairs_table
-from iminet_viz.errors import DatasetError, TrainingError
+from iminet_viz.errors import AudioError, CheckpointError, DatasetError, TrainingError
 from iminet_viz.frontends import (
     MEL_FRAMES,
     FrontEnd,
@@ -39,9 +40,10 @@ from iminet_viz.frontends import (
     trim_silence,
 )
 from iminet_viz.imitator.batch import SETTINGS, TABLE
-from iminet_viz.models import AlignedNet, Searcher, Siamese, TLIminet
+from iminet_viz.models import AlignedNet, JointNet, Searcher, Siamese, TLIminet
 from iminet_viz.models.aligned import TRIMS_DB
-from iminet_viz.training import claim_run, export, initialise, remove_run
+from iminet_viz.scoring import stretched_cuts
+from iminet_viz.training import claim_run, export, initialise, remove_run, versions
 from iminet_viz.trials import require_searchable
 
 ROLES = ("imitation", "recording")
@@ -568,6 +570,67 @@ def train_aligned(
     facts |= {"about": about, "sounds": len(sounds), "imitations": imitations, "fingerprint": fingerprint}
     metrics = {"run": {"epochs": recipe.epochs, "train_loss": losses[-1], "chance_loss": chance_loss(sounds, recipe)}}
     export(out / "model", network.cpu().eval(), statistics, recipe, facts, metrics)
+    return metrics
+
+
+def join_aligned(
+    models: Sequence[TrainedModel],
+    data: Path,
+    out: Path,
+    force: bool = False,
+    report: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Join aligned nets that differ in their seed to one, and write it as a model folder.
+
+    Args:
+        models: trained in the same way.
+        data: folder of sounds, whose frames decide which values are kept; use those of the training.
+        out: the model folder.
+        force: replace what is there.
+        report: called with what is counted, how many are done, and how many there are.
+
+    Returns:
+        The metrics written: the share of the joined frames' variance that is kept.
+
+    Raises:
+        AudioError: the folder holds no sound.
+        CheckpointError: a model is no aligned net, they were trained in different ways, or ``out`` exists.
+    """
+    if not models or not all(isinstance(model.network, AlignedNet) for model in models):
+        raise CheckpointError("expected aligned nets to join, at least one")
+    first = models[0].config
+    ways = [(model.config["data"], {**model.config["recipe"], "seed": 0}) for model in models]
+    if any(way != ways[0] for way in ways):
+        raise CheckpointError("the nets to join were trained in different ways; only their seeds may differ")
+    if out.exists() and not force:
+        raise CheckpointError(f"{out}: exists; --force replaces it")
+    rate = MEL_FRAMES.sample_rate
+    clips, left_out = [], []
+    files = find_audio(data)
+    for number, path in enumerate(files, start=1):
+        try:
+            clips.append(stretched_cuts(load_audio(path, rate)[: round(HEARD_S * rate)], "recording"))
+        except AudioError:
+            left_out.append(path)
+        if report is not None:
+            report("files read", number, len(files))
+    if not clips:
+        raise AudioError(f"{data}: no sound in it can be read")
+    inputs = torch.from_numpy(np.concatenate(clips)[:, :-1]).unflatten(1, (1, MEL_FRAMES.n_mels, MEL_FRAMES.n_frames))
+    members = [model.network for model in models if isinstance(model.network, AlignedNet)]
+    try:
+        network = JointNet.of(members, inputs)
+    except ValueError as error:
+        raise CheckpointError(f"cannot join: {error}") from None
+    config = {
+        "recipe": first["recipe"],
+        "data": first["data"],
+        "joined": {"seeds": [model.config["recipe"]["seed"] for model in models], "sounds": len(clips)},
+        "versions": versions(),
+    }
+    metrics = {"join": {"variance_kept": network.variance_kept(inputs), "left_out": len(left_out)}}
+    save_model(out, network, models[0].db_statistics, config, metrics)
+    write_card(out)
     return metrics
 
 

@@ -1,12 +1,15 @@
 """Whatever can search, behind one interface: a trained model, an untrained baseline, or a fusion of several.
 
-A clip is kept once for its role, and kept clips are compared. To make a new kind of network searchable, write a class
-with ``sample_rate``, ``keep`` and ``scores`` as below and name it in ``NETWORKS``.
+A clip is kept once for its role, and kept clips are compared: all with all here, which a trial needs; a library keeps
+them as rows of fixed width and is searched by :mod:`iminet_viz.scan`. To make a new kind of network searchable, write a
+class like :class:`Part` and name it in ``NETWORKS``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,12 +19,13 @@ import numpy as np
 import torch
 
 from iminet_viz.audio import fit_length
-from iminet_viz.baselines import BASELINES, HEARD_S
+from iminet_viz.baselines import BASELINES, HEARD_S, WINDOW_S
 from iminet_viz.checkpoint import Fusion, TrainedModel, find_model, load_model, read_fusion, shipped_models
 from iminet_viz.errors import CheckpointError
 from iminet_viz.frontends import MEL_FRAMES, condition_frames, mel_decibels, resample_frames, trim_frames
-from iminet_viz.models import AlignedNet, Iminet, Imisound, RecurrentIminet, Searcher, TLIminet
+from iminet_viz.models import Aligned, AlignedNet, Iminet, Imisound, JointNet, RecurrentIminet, Searcher, TLIminet
 from iminet_viz.models.aligned import TRIMS_DB
+from iminet_viz.scan import StoredForm
 
 GRID_VALUES = 1 << 24  # hidden values that are in memory at a time
 
@@ -38,6 +42,32 @@ class Part(Protocol):
     def scores(self, queries: Sequence[Any], candidates: Sequence[Any]) -> np.ndarray:
         """Scores of all pairs of what is stored: ``(queries, candidates)``, higher is more alike."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides what is stored: weights and front end."""
+
+    @property
+    def window_s(self) -> float:
+        """Length of the windows that a library cuts long recordings into, in seconds."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it hears clips of any length, so that a window may be a whole sound."""
+
+    @property
+    def stored(self) -> StoredForm | None:
+        """A window's row; None where clips of different lengths keep different numbers of values."""
+
+    @property
+    def prepare(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The front end of a recording's window, ``(samples,)`` at the part's rate to float32 of one shape.
+
+        It can be pickled, and needs no network: worker processes run it.
+        """
+
+    def embed(self, prepared: np.ndarray) -> np.ndarray:
+        """The network over a batch of what ``prepare`` gave: ``(batch, ...)`` to rows ``(batch, stored.width)``."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
@@ -46,6 +76,12 @@ class Scorer:
     name: str
     parts: tuple[Part, ...]
     weights: tuple[float, ...] = (1.0,)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what a library stores for it: that of the parts, whatever they weigh."""
+        own = [part.fingerprint for part in self.parts]
+        return own[0] if len(own) == 1 else hashlib.sha256(" ".join(own).encode()).hexdigest()[:16]
 
     def keep(self, waveform: np.ndarray, sample_rate: int, role: str) -> tuple[Any, ...]:
         """Keep a clip for each part: ``(samples,)`` at any rate, as ``imitation`` or ``recording``."""
@@ -128,12 +164,57 @@ class VectorPart:
         at_once = max(1, GRID_VALUES // candidate.numel())
         return torch.cat([self.network.score_halves(some, candidate) for some in query.split(at_once)]).cpu().numpy()
 
+    whole = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Of weights and front ends."""
+        return self.model.fingerprint
+
+    @property
+    def window_s(self) -> float:
+        """What the recording side sees at a time."""
+        config = self.model.frontends["recording"].config
+        return config.n_samples / config.sample_rate
+
+    @property
+    def stored(self) -> StoredForm:
+        """The index vector."""
+        return StoredForm("float32", self._width)
+
+    @functools.cached_property
+    def _width(self) -> int:
+        config = self.model.frontends["recording"].config
+        return self.embed(np.zeros((1, config.n_samples), np.float32)).shape[1]
+
+    @property
+    def prepare(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Cut or fill up; the front end goes with the network, both are fast in batches only."""
+        return functools.partial(fit_length, samples=self.model.frontends["recording"].config.n_samples)
+
+    @torch.no_grad()
+    def embed(self, prepared: np.ndarray) -> np.ndarray:
+        """``(batch, n_samples)`` to ``(batch, values)``."""
+        waveforms = torch.from_numpy(prepared).to(self.model.device)
+        return self.network.candidate_half(self.model.frontends["recording"](waveforms)).cpu().numpy()
+
+
+N_FRAMES = MEL_FRAMES.n_frames // 2  # that the aligned net makes of a clip
+
+
+def stretched_cuts(waveform: np.ndarray, role: str) -> np.ndarray:
+    """Inputs of the aligned net for each cut of a clip, and the log of its duration: to ``(cuts, 64 * 64 + 1)``."""
+    db = mel_decibels(waveform)
+    frames = [condition_frames(trim_frames(db, trim_db), MEL_FRAMES) for trim_db in TRIMS_DB[role]]
+    inputs = [np.append(resample_frames(cut.values, MEL_FRAMES.n_frames), np.log(cut.duration_s)) for cut in frames]
+    return np.stack(inputs).astype(np.float32)
+
 
 class AlignedPart:
     """The aligned net: a clip is one index vector for each of its cuts; the best pair of cuts counts."""
 
     def __init__(self, model: TrainedModel) -> None:
-        assert isinstance(model.network, AlignedNet)
+        assert isinstance(model.network, Aligned)
         self.model, self.network = model, model.network
 
     def sample_rate(self, role: str) -> int:
@@ -143,11 +224,13 @@ class AlignedPart:
     @torch.no_grad()
     def keep(self, waveform: np.ndarray, role: str) -> np.ndarray:
         """Index vectors of the clip's cuts: ``(cuts, values)``."""
-        db = mel_decibels(waveform[: round(HEARD_S * MEL_FRAMES.sample_rate)])
-        frames = [condition_frames(trim_frames(db, trim_db), MEL_FRAMES) for trim_db in TRIMS_DB[role]]
-        inputs = np.stack([resample_frames(cut.values, MEL_FRAMES.n_frames) for cut in frames])[:, None]
-        durations = torch.tensor([cut.duration_s for cut in frames])
-        return self.network.query_half(torch.from_numpy(inputs).to(self.model.device), durations).cpu().numpy()
+        return self._halves(stretched_cuts(waveform[: round(HEARD_S * MEL_FRAMES.sample_rate)], role))
+
+    def _halves(self, cuts: np.ndarray) -> np.ndarray:
+        """``(cuts, 64 * 64 + 1)`` to ``(cuts, values)``."""
+        values = torch.from_numpy(cuts).to(self.model.device)
+        shape = (1, MEL_FRAMES.n_mels, MEL_FRAMES.n_frames)
+        return self.network.query_half(values[:, :-1].unflatten(1, shape), values[:, -1].exp()).cpu().numpy()
 
     @torch.no_grad()
     def scores(self, queries: Sequence[np.ndarray], candidates: Sequence[np.ndarray]) -> np.ndarray:
@@ -157,6 +240,33 @@ class AlignedPart:
         cuts = [len(TRIMS_DB[role]) for role in ("imitation", "recording")]
         return scores.reshape(len(queries), cuts[0], len(candidates), cuts[1]).max(axis=(1, 3))
 
+    whole = True
+    window_s = WINDOW_S
+
+    @property
+    def fingerprint(self) -> str:
+        """Of weights and front end."""
+        return self.model.fingerprint
+
+    @property
+    def stored(self) -> StoredForm:
+        """Frames of the cuts in int8, their scales and durations."""
+        from iminet_viz.scan.aligned import cut_bytes
+
+        return StoredForm("int8", len(TRIMS_DB["recording"]) * cut_bytes(N_FRAMES, self.network.config.features))
+
+    prepare = staticmethod(functools.partial(stretched_cuts, role="recording"))
+
+    @torch.no_grad()
+    def embed(self, prepared: np.ndarray) -> np.ndarray:
+        """``(batch, cuts, 64 * 64 + 1)`` to ``(batch, stored.width)``."""
+        from iminet_viz.scan.aligned import pack
+
+        batch, cuts = prepared.shape[:2]
+        halves = self._halves(prepared.reshape(batch * cuts, -1)).reshape(batch, cuts, -1)
+        frames = halves[..., :-1].reshape(batch, cuts, N_FRAMES, -1)
+        return np.stack([pack(*window) for window in zip(frames, halves[..., -1], strict=True)])
+
 
 # Class of the network -> what makes it searchable
 NETWORKS: dict[type, Callable[[TrainedModel], Part]] = {
@@ -165,6 +275,7 @@ NETWORKS: dict[type, Callable[[TrainedModel], Part]] = {
     Iminet: VectorPart,
     Imisound: VectorPart,
     AlignedNet: AlignedPart,
+    JointNet: AlignedPart,
 }
 
 

@@ -74,12 +74,72 @@ class FrameBlock(nn.Module):
         return self.relu(self.preactivation(x))
 
 
-class AlignedNet(Model):
+class Aligned(Model):
+    """A net for both sides whose frames are compared by dynamic time warping; abstract."""
+
+    FRONTENDS: ClassVar[dict[str, FrontEndConfig]] = {"imitation": MEL_FRAMES, "recording": MEL_FRAMES}
+
+    @property
+    def duration_cost(self) -> float:
+        """What a factor e in duration costs."""
+        raise NotImplementedError
+
+    def inputs_of(self, layer: str) -> tuple[str, ...]:
+        """Roles of the inputs that a layer depends on: either side's, there is one net."""
+        return ("imitation",)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Frames of a clip: ``(batch, 1, 64, 64)`` to ``(batch, 32, config.features)``."""
+        raise NotImplementedError
+
+    def query_half(self, imitation: Tensor, duration_s: Tensor | None = None) -> Tensor:
+        """Index vector: the frames, and the log of the duration (of 1 s where none is given).
+
+        Shape:
+            ``(batch, 1, 64, 64)`` and seconds ``(batch,)`` to ``(batch, 32 * features + 1)``.
+        """
+        frames = self.embed(imitation).flatten(1)
+        log_s = frames.new_zeros(len(frames)) if duration_s is None else duration_s.to(frames).log()
+        return torch.cat([frames, log_s[:, None]], dim=1)
+
+    def candidate_half(self, recording: Tensor, duration_s: Tensor | None = None) -> Tensor:
+        """As :meth:`query_half`."""
+        return self.query_half(recording, duration_s)
+
+    def score_halves(self, query: Tensor, candidate: Tensor) -> Tensor:
+        """Scores of all pairs of index vectors by :meth:`align`: to ``(queries, candidates)``."""
+
+        def frames(half: Tensor) -> Tensor:
+            return half[:, :-1].unflatten(1, (-1, self.config.features)).detach().cpu()
+
+        durations = query[:, -1].exp().detach().cpu(), candidate[:, -1].exp().detach().cpu()
+        return torch.from_numpy(self.align(frames(query), frames(candidate), *durations)).to(query)
+
+    @torch.no_grad()
+    def align(self, query: Tensor, candidate: Tensor, query_s: Tensor, candidate_s: Tensor) -> np.ndarray:
+        """Scores of all pairs for search, by :func:`align_scores` over the learned frames.
+
+        Unlike untrained frames, learned ones want warping to cost nothing and duration the whole of what was learned
+        (MRR on people .366 instead of .351 with 1.3 for a step and half of it; mean of four nets).
+
+        Shape:
+            as for :meth:`interact`.
+        """
+        return align_scores(
+            list(query.float().numpy()),
+            list(candidate.float().numpy()),
+            query_s.numpy(),
+            candidate_s.numpy(),
+            step_cost=1.0,
+            duration_cost=self.duration_cost,
+        )
+
+
+class AlignedNet(Aligned):
     """One net for imitations and recordings (untied towers fit synthesised imitations too well)."""
 
     KIND: ClassVar[str] = "aligned"
     CONFIG: ClassVar[type[AlignedConfig]] = AlignedConfig
-    FRONTENDS: ClassVar[dict[str, FrontEndConfig]] = {"imitation": MEL_FRAMES, "recording": MEL_FRAMES}
 
     def __init__(self, config: AlignedConfig | None = None) -> None:
         super().__init__()
@@ -107,9 +167,10 @@ class AlignedNet(Model):
         """Feature maps of the convolutions, values of the frames; both sides have the same."""
         return dict(zip((*self.blocks, "frames"), (*self.config.channels, self.config.features), strict=True))
 
-    def inputs_of(self, layer: str) -> tuple[str, ...]:
-        """Roles of the inputs that a layer depends on: either side's, there is one net."""
-        return ("imitation",)
+    @property
+    def duration_cost(self) -> float:
+        """What a factor e in duration costs, as training found."""
+        return self.log_duration_cost.exp().item()
 
     def activate(self, layer: str, values: Tensor) -> Tensor:
         """Apply a layer's ReLU; ``frames`` has none."""
@@ -134,29 +195,6 @@ class AlignedNet(Model):
         same = torch.ones(len(imitation), device=imitation.device)
         return self.interact(self.embed(imitation), self.embed(recording), same, same).diagonal()
 
-    def query_half(self, imitation: Tensor, duration_s: Tensor | None = None) -> Tensor:
-        """Index vector: the frames, and the log of the duration (of 1 s where none is given).
-
-        Shape:
-            ``(batch, 1, 64, 64)`` and seconds ``(batch,)`` to ``(batch, 32 * features + 1)``.
-        """
-        frames = self.embed(imitation).flatten(1)
-        log_s = frames.new_zeros(len(frames)) if duration_s is None else duration_s.to(frames).log()
-        return torch.cat([frames, log_s[:, None]], dim=1)
-
-    def candidate_half(self, recording: Tensor, duration_s: Tensor | None = None) -> Tensor:
-        """As :meth:`query_half`."""
-        return self.query_half(recording, duration_s)
-
-    def score_halves(self, query: Tensor, candidate: Tensor) -> Tensor:
-        """Scores of all pairs of index vectors by :meth:`align`: to ``(queries, candidates)``."""
-
-        def frames(half: Tensor) -> Tensor:
-            return half[:, :-1].unflatten(1, (-1, self.config.features)).detach().cpu()
-
-        durations = query[:, -1].exp().detach().cpu(), candidate[:, -1].exp().detach().cpu()
-        return torch.from_numpy(self.align(frames(query), frames(candidate), *durations)).to(query)
-
     def interact(self, query: Tensor, candidate: Tensor, query_s: Tensor, candidate_s: Tensor) -> Tensor:
         """Scores of all pairs for training: each frame finds its counterpart by a soft maximum.
 
@@ -176,25 +214,6 @@ class AlignedNet(Model):
         duration = (query_s.log()[:, None] - candidate_s.log()[None]).abs()
         matched = (forwards + backwards) / (2 * sharpness)
         return self.log_scale.exp() * (matched - self.log_duration_cost.exp() * duration)
-
-    @torch.no_grad()
-    def align(self, query: Tensor, candidate: Tensor, query_s: Tensor, candidate_s: Tensor) -> np.ndarray:
-        """Scores of all pairs for search, by :func:`align_scores` over the learned frames.
-
-        Unlike untrained frames, learned ones want warping to cost nothing and duration the whole of what was learned
-        (MRR on people .366 instead of .351 with 1.3 for a step and half of it; mean of four nets).
-
-        Shape:
-            as for :meth:`interact`.
-        """
-        return align_scores(
-            list(query.float().numpy()),
-            list(candidate.float().numpy()),
-            query_s.numpy(),
-            candidate_s.numpy(),
-            step_cost=1.0,
-            duration_cost=self.log_duration_cost.exp().item(),
-        )
 
 
 def align_clips(queries: Sequence[MelFrames], candidates: Sequence[MelFrames]) -> np.ndarray:

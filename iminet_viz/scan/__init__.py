@@ -6,10 +6,19 @@ windows counts. Every form gives the answer of brute force in float64, whatever 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredForm:
+    """What a row of a library is: ``width`` values of ``dtype``, float32 or int8."""
+
+    dtype: str
+    width: int
 
 
 class Rows(Protocol):
@@ -41,4 +50,4 @@ class Rows(Protocol):
         """Scores of some rows (all without ``rows``), in their order: ``(windows, width)`` to ``(rows,)`` float64."""
 
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "StoredForm"]
