@@ -19,6 +19,7 @@ KINDS = ("flac", "direct.flac", "npy")  # files of a side of a pattern
 VERBS = [
     [],
     ["train"],
+    ["join"],
     ["evaluate"],
     ["experiment"],
     ["experiment", "table1"],
