@@ -13,6 +13,7 @@ LAYERS = [
     ["audio", "pages"],
     ["frontends", "imitator"],
     ["models"],
+    ["scan"],
     ["datasets"],
     ["pairs", "checkpoint", "evaluation"],
     ["baselines", "cards"],
