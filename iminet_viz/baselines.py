@@ -39,7 +39,7 @@ from iminet_viz.frontends import (
     trim_silence,
 )
 from iminet_viz.models.aligned import align_clips, align_scores
-from iminet_viz.scan import StoredForm
+from iminet_viz.scan import Rows, StoredForm
 
 HEARD_S = 30.0  # alignment takes the product of two durations
 WINDOW_S = 4.0  # of a library's long sounds, where clips of any length are heard
@@ -93,6 +93,16 @@ class Baseline:
     def embed(self, prepared: np.ndarray) -> np.ndarray:
         """``(batch, values)``, as it is."""
         return np.asarray(prepared, np.float32)
+
+    def query(self, kept: np.ndarray) -> np.ndarray:
+        """The vector."""
+        return np.asarray(kept, np.float32)
+
+    def rows(self, stored: np.ndarray, device: str = "cpu") -> Rows:
+        """By the cosine."""
+        from iminet_viz.scan.cosine import CosineRows
+
+        return CosineRows(stored, device=device)
 
 
 def cosine_scores(queries: Sequence[np.ndarray], candidates: Sequence[np.ndarray]) -> np.ndarray:

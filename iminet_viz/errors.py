@@ -8,6 +8,7 @@
     ├── ImitationError      a sound that no voice can imitate, or imitations that cannot be made
     ├── DatasetError        a data set that is missing, incomplete or inconsistent
     ├── CheckpointError     a stored model that cannot be trusted or does not fit
+    ├── SearchError         a library or a query that cannot be searched
     ├── TrainingError       a recipe that cannot be run
     ├── PatternError        a neuron, objective or optimisation that fails
     ├── GalleryError        a gallery that cannot be written or does not verify
@@ -41,6 +42,10 @@ class CheckpointError(IminetVizError):
     """A stored model that cannot be trusted or does not fit; the message names the folder and key."""
 
 
+class SearchError(IminetVizError):
+    """A library or a query that cannot be searched; the message names the row or what was expected."""
+
+
 class TrainingError(IminetVizError):
     """A recipe that cannot be run, or a training that left the finite numbers."""
 
@@ -51,7 +56,3 @@ class PatternError(IminetVizError):
 
 class GalleryError(IminetVizError):
     """A gallery that cannot be written or does not verify; the message names the entry."""
-
-
-class SearchError(IminetVizError):
-    """a library or a query that cannot be searched"""

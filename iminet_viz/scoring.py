@@ -25,7 +25,7 @@ from iminet_viz.errors import CheckpointError
 from iminet_viz.frontends import MEL_FRAMES, condition_frames, mel_decibels, resample_frames, trim_frames
 from iminet_viz.models import Aligned, AlignedNet, Iminet, Imisound, JointNet, RecurrentIminet, Searcher, TLIminet
 from iminet_viz.models.aligned import TRIMS_DB
-from iminet_viz.scan import StoredForm
+from iminet_viz.scan import Rows, StoredForm
 
 GRID_VALUES = 1 << 24  # hidden values that are in memory at a time
 
@@ -67,6 +67,12 @@ class Part(Protocol):
 
     def embed(self, prepared: np.ndarray) -> np.ndarray:
         """The network over a batch of what ``prepare`` gave: ``(batch, ...)`` to rows ``(batch, stored.width)``."""
+
+    def query(self, kept: Any) -> np.ndarray:
+        """What is kept of an imitation as :meth:`rows` are asked: to ``(values,)`` float32."""
+
+    def rows(self, stored: np.ndarray, device: str = "cpu") -> Rows:
+        """A library of what ``embed`` gave, ready to be searched: ``(rows, stored.width)``, not copied."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +204,29 @@ class VectorPart:
         waveforms = torch.from_numpy(prepared).to(self.model.device)
         return self.network.candidate_half(self.model.frontends["recording"](waveforms)).cpu().numpy()
 
+    def query(self, kept: np.ndarray) -> np.ndarray:
+        """The index vector."""
+        return kept
+
+    def rows(self, stored: np.ndarray, device: str = "cpu") -> Rows:
+        """By the form of the network's score."""
+        from iminet_viz.scan.cosine import CosineRows
+        from iminet_viz.scan.factorised import FactorisedRows
+        from iminet_viz.scan.product import ProductRows
+
+        def values(linear: torch.nn.Linear) -> tuple[np.ndarray, np.ndarray]:
+            return linear.weight.detach().cpu().numpy(), linear.bias.detach().cpu().numpy()
+
+        network = self.model.network
+        if isinstance(network, Imisound):
+            return CosineRows(stored, device=device)
+        if isinstance(network, Iminet):
+            last, bias = values(network.fc3)
+            return ProductRows(stored, *values(network.fc2), last[0], bias.item(), device=device)
+        assert isinstance(network, TLIminet | RecurrentIminet)
+        last, bias = values(network.fc2)
+        return FactorisedRows(stored, last[0], bias.item(), device=device)
+
 
 N_FRAMES = MEL_FRAMES.n_frames // 2  # that the aligned net makes of a clip
 
@@ -251,9 +280,7 @@ class AlignedPart:
     @property
     def stored(self) -> StoredForm:
         """Frames of the cuts in int8, their scales and durations."""
-        from iminet_viz.scan.aligned import cut_bytes
-
-        return StoredForm("int8", len(TRIMS_DB["recording"]) * cut_bytes(N_FRAMES, self.network.config.features))
+        return StoredForm("int8", len(TRIMS_DB["recording"]) * (N_FRAMES * self.network.config.features + 8))
 
     prepare = staticmethod(functools.partial(stretched_cuts, role="recording"))
 
@@ -266,6 +293,17 @@ class AlignedPart:
         halves = self._halves(prepared.reshape(batch * cuts, -1)).reshape(batch, cuts, -1)
         frames = halves[..., :-1].reshape(batch, cuts, N_FRAMES, -1)
         return np.stack([pack(*window) for window in zip(frames, halves[..., -1], strict=True)])
+
+    def query(self, kept: np.ndarray) -> np.ndarray:
+        """All cuts, one after the other."""
+        return kept.ravel()
+
+    def rows(self, stored: np.ndarray, device: str = "cpu") -> Rows:
+        """Exact alignment over int8 frames."""
+        from iminet_viz.scan.aligned import AlignedRows
+
+        network, cuts = self.network, len(TRIMS_DB["recording"])
+        return AlignedRows(stored, cuts, N_FRAMES, network.config.features, network.duration_cost, device)
 
 
 # Class of the network -> what makes it searchable
