@@ -22,6 +22,7 @@ _EXPORTS = {
     "Pattern": "patterns.engine",
     "Evidence": "patterns.evidence",
     "assess": "assessment",
+    "open_index": "retrieval",
     "plot_pattern": "plotting",
     "explain_match": "attribution",
     "plot_explanation": "plotting",

@@ -71,7 +71,7 @@ class Baseline:
         return self.compare(queries, candidates)
 
     whole = True
-    window_s = WINDOW_S
+    window_s = query_window_s = WINDOW_S
 
     @property
     def fingerprint(self) -> str:

@@ -51,6 +51,10 @@ class Part(Protocol):
         """Length of the windows that a library cuts long recordings into, in seconds."""
 
     @property
+    def query_window_s(self) -> float:
+        """Length of the windows that a long imitation is cut into, in seconds."""
+
+    @property
     def whole(self) -> bool:
         """Whether it hears clips of any length, so that a window may be a whole sound."""
 
@@ -184,6 +188,12 @@ class VectorPart:
         return config.n_samples / config.sample_rate
 
     @property
+    def query_window_s(self) -> float:
+        """What the imitation side sees at a time."""
+        config = self.model.frontends["imitation"].config
+        return config.n_samples / config.sample_rate
+
+    @property
     def stored(self) -> StoredForm:
         """The index vector."""
         return StoredForm("float32", self._width)
@@ -270,7 +280,7 @@ class AlignedPart:
         return scores.reshape(len(queries), cuts[0], len(candidates), cuts[1]).max(axis=(1, 3))
 
     whole = True
-    window_s = WINDOW_S
+    window_s = query_window_s = WINDOW_S
 
     @property
     def fingerprint(self) -> str:

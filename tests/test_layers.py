@@ -20,6 +20,7 @@ LAYERS = [
     ["scoring"],
     ["trials", "alignment"],
     ["index"],
+    ["retrieval"],
     ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],

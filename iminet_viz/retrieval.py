@@ -1,0 +1,396 @@
+"""An imitation to ranked hits: which sounds of a library, where in them, and how far they stand out.
+
+::
+
+    file -windows.decode-> windows -keep-> halves of the query -scan-> windows of the library -> one hit a file
+
+A file's score is that of its best window for the best window of the query, so a hit says where. The answer is exact
+unless a recall below 1 is asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iminet_viz.audio import atomic_path, one_line, read_native, save_audio
+from iminet_viz.errors import LibraryError, SearchError
+from iminet_viz.index import Library
+from iminet_viz.scan import Rows
+from iminet_viz.scoring import Scorer, standardize_scores
+from iminet_viz.windows import WindowConfig, decode
+
+SAMPLE = 1_024  # windows of the library that a hit is compared with
+CLIPPED = 3  # equal samples in a row at the peak
+QUIET = 0.01  # peak, -40 dB: louder is better for the microphone's noise
+SHORT_S = 0.1
+LONGEST_S = 60.0  # of a query; of a longer one the beginning is heard
+EXCERPT_S = 30.0  # of a longer file only what was found is exported
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """What is searched with.
+
+    Attributes:
+        name: of the file.
+        duration_s: of the file.
+        spans: start and stop of its windows in seconds.
+        halves: of each part of the scorer ``(windows, values)`` float32.
+        warnings: what is wrong with the recording, a sentence each.
+    """
+
+    name: str
+    duration_s: float
+    spans: tuple[tuple[float, float], ...]
+    halves: tuple[np.ndarray, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Hit:
+    """One file of the library.
+
+    Attributes:
+        rank: from 1.
+        path: of the file.
+        start_s: where the best window begins.
+        stop_s: where it ends.
+        duration_s: of the file.
+        score: higher is more alike; comparable for one query only.
+        percentile: share of the searched files that score less, in percent.
+        stands_out: how far the score is above a window of the library at random, in robust deviations (1.48 times the
+            median absolute deviation of a sample); None for a library too small to say.
+        label: folder of the file below the root that was added.
+        licence: empty where it is not known.
+    """
+
+    rank: int
+    path: str
+    start_s: float
+    stop_s: float
+    duration_s: float
+    score: float
+    percentile: float
+    stands_out: float | None
+    label: str
+    licence: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The hits for a query, and what the search was.
+
+    Attributes:
+        hits: best first, one a file.
+        query: what was searched with.
+        files: that were searched.
+        windows: of these.
+        exact: whether every window was settled; otherwise ``recall`` is what was measured.
+        seconds: of its steps: ``query`` (decode, front end, network) and ``scan``.
+    """
+
+    hits: tuple[Hit, ...]
+    query: Query
+    files: int
+    windows: int
+    exact: bool
+    recall: float | None
+    seconds: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        values = dataclasses.asdict(self)
+        values["hits"] = [
+            {**dataclasses.asdict(hit), "path": os.fsencode(hit.path).decode("utf-8", "replace")} for hit in self.hits
+        ]
+        values["query"] = {
+            "name": self.query.name,
+            "duration_s": self.query.duration_s,
+            "spans": [list(span) for span in self.query.spans],
+            "warnings": list(self.query.warnings),
+        }
+        return values
+
+
+class SoundLibrary(Library):
+    """A library that can be searched by voice."""
+
+    device = "cpu"
+
+    def search(
+        self,
+        query: str | os.PathLike[str] | Query,
+        k: int = 10,
+        text: str = "",
+        recall: float | None = None,
+    ) -> Answer:
+        """Find the sounds that an imitation means.
+
+        Args:
+            query: a sound file, or what :meth:`hear` made of one.
+            k: hits that are wanted, at least 1.
+            text: only files whose name, folders or label hold all of these words.
+            recall: below 1, a share of the first ten that may be missed for speed; exact without it.
+
+        Raises:
+            AudioError: the query cannot be read, is silent or too short.
+            LibraryError: the library is empty, or was made with another model.
+            SearchError: no file holds the words, or the query's values are not finite.
+        """
+        if k < 1:
+            raise SearchError(f"{k} hits were asked for, expected at least 1")
+        if recall is not None and not 0 < recall <= 1:
+            raise SearchError(f"a recall of {recall} was asked for, expected more than 0 and at most 1")
+        if not len(self.windows):
+            raise LibraryError(f"{one_line(self.path)}: holds no sound yet; see iminet-viz index add")
+        began = time.perf_counter()
+        if not isinstance(query, Query):
+            query = self.hear(query)
+        heard = time.perf_counter()
+        allowed = self._allowed(text)
+        of_file = self.windows.file
+        files = len(np.unique(of_file if allowed is None else of_file[allowed]))
+        scores, first = self._best_files(query, min(k, files), allowed, recall)
+        low, spread = self._background(query, scores)
+        hits = []
+        for rank, (row, score) in enumerate(zip(first, scores, strict=True), start=1):
+            file = int(of_file[row])
+            hits.append(
+                Hit(
+                    rank=rank,
+                    path=self.windows.files.paths[file],
+                    start_s=float(self.windows.start_s[row]),
+                    stop_s=float(self.windows.stop_s[row]),
+                    duration_s=float(self.windows.files.durations_s[file]),
+                    score=float(score),
+                    percentile=100 * (files - rank) / max(files - 1, 1) if files > 1 else 100.0,
+                    stands_out=None if spread is None else (float(score) - low) / spread,
+                    label=self.windows.files.labels[file],
+                    licence=self.windows.files.licences[file],
+                )
+            )
+        seconds = {"query": heard - began, "scan": time.perf_counter() - heard}
+        windows = len(of_file) if allowed is None else int(allowed.sum())
+        exact = recall is None or recall == 1 or not self._can_skip
+        return Answer(tuple(hits), query, files, windows, exact, None if exact else self._recall, seconds)
+
+    def hear(self, path: str | os.PathLike[str]) -> Query:
+        """Turn an imitation into what is searched with.
+
+        Raises:
+            AudioError: it cannot be read, is silent or too short.
+        """
+        scorer = self.scorer
+        rates = tuple(sorted({part.sample_rate("imitation") for part in scorer.parts}))
+        window_s = min(part.query_window_s for part in scorer.parts)
+        sound = decode(path, WindowConfig(window_s, rates, any(part.whole for part in scorer.parts)))
+        try:
+            spans = [span for span in sound.spans if span.start < LONGEST_S * sound.rate]
+            kept = [
+                np.stack(
+                    [part.query(part.keep(sound.cut(s, part.sample_rate("imitation")), "imitation")) for s in spans]
+                )
+                for part in scorer.parts
+            ]
+            return Query(
+                name=one_line(Path(Path(path).name)),
+                duration_s=sound.duration_s,
+                spans=tuple(sound.seconds(span) for span in spans),
+                halves=tuple(np.ascontiguousarray(half, np.float32) for half in kept),
+                warnings=tuple(judge_query(*read_native(path))),
+            )
+        finally:
+            sound.close()
+
+    def _allowed(self, text: str) -> np.ndarray | None:
+        if not text.strip():
+            return None
+        mask = self.words_mask(text)
+        if not mask.any():
+            raise SearchError(f"no sound of the library has {text.strip()!r} in its name, its folders or its label")
+        return mask
+
+    def rows(self, part: int = 0) -> Rows:
+        """The rows of a part, ready to be searched, resident for this version of the table."""
+        if ("rows", part) not in self._cached:
+            self._cached["rows", part] = self.scorer.parts[part].rows(self.vectors(part), self.device)
+        return self._cached["rows", part]
+
+    def _best_files(
+        self, query: Query, k: int, allowed: np.ndarray | None, recall: float | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the best files, and the row of the best window of each."""
+        of_file = self.windows.file
+        if len(self.scorer.parts) > 1:
+            scores = self._fused(query, allowed)
+            order = np.lexsort((np.arange(len(scores)), -scores))
+            order = order[np.isfinite(scores[order])]
+            first = order[np.sort(np.unique(of_file[order], return_index=True)[1])][:k]
+            return scores[first], first
+        total = len(of_file) if allowed is None else int(allowed.sum())
+        wanted = min(4 * k, total)
+        options = {} if recall is None or recall == 1 or not self._can_skip else {"recall": recall}
+        while True:  # until the first windows are of enough files
+            rows, scores = self.rows().search([query.halves[0]], wanted, allowed, **options)[0]
+            places = np.sort(np.unique(of_file[rows], return_index=True)[1])
+            if len(places) >= k or wanted >= total:
+                return scores[places[:k]], rows[places[:k]]
+            wanted = min(4 * wanted, total)
+
+    def _fused(self, query: Query, allowed: np.ndarray | None) -> np.ndarray:
+        """Sum of the parts' standardised scores over the windows that take part, ``(windows,)``; ``-inf`` elsewhere."""
+        total = np.zeros(len(self.windows))
+        for number, weight in enumerate(self.scorer.weights):
+            scores = self.rows(number).scores(query.halves[number])
+            if allowed is not None:
+                scores = np.where(allowed, scores, -np.inf)
+            total += weight * standardize_scores(scores[None])[0]
+        return total
+
+    def _background(self, query: Query, scores: np.ndarray) -> tuple[float, float | None]:
+        """Median and robust deviation of the scores of windows at random."""
+        n = len(self.windows)
+        if n < 20:
+            return 0.0, None
+        if len(self.scorer.parts) > 1:
+            return 0.0, 1.0  # standardised already
+        rows = np.sort(np.random.default_rng(0).choice(n, size=min(n, SAMPLE), replace=False))
+        sample = self.rows().scores(query.halves[0], rows)
+        middle = float(np.median(sample))
+        spread = 1.4826 * float(np.median(np.abs(sample - middle)))
+        return middle, spread if spread > 0 else None
+
+    @property
+    def _can_skip(self) -> bool:
+        return len(self.scorer.parts) == 1 and hasattr(self.rows(), "recall")
+
+    @property
+    def _recall(self) -> float | None:
+        return getattr(self.rows(), "recall", None)
+
+
+def open_index(path: str | os.PathLike[str], model: str | Scorer | Any | None = None) -> SoundLibrary:
+    """Open the library in a folder; one that is not there is made by the first ``add``.
+
+    Args:
+        path: folder of the index.
+        model: what it is made with, or searched with: a name, a loaded model or scorer. Without one, that of the index.
+
+    Raises:
+        LibraryError: it is not there and no model is named, holds something else, or was made with another model.
+    """
+    return SoundLibrary(path, model)
+
+
+def judge_query(waveform: np.ndarray, sample_rate: int) -> list[str]:
+    """What is wrong with a recording, a sentence each: ``(samples,)`` at its own rate."""
+    said = []
+    peak = float(np.abs(waveform).max(initial=0))
+    flat = np.abs(waveform) >= 0.999 * peak
+    runs = np.convolve(flat, np.ones(CLIPPED), "valid") >= CLIPPED if len(flat) >= CLIPPED else np.zeros(0)
+    if peak > 0.3 and runs.sum() > max(3, 1e-4 * len(waveform)):
+        said.append("It is clipped: record it again with less gain, if you can.")
+    if 0 < peak < QUIET:
+        said.append(f"It is very quiet (peak {20 * np.log10(peak):.0f} dB): come closer to the microphone.")
+    if len(waveform) < SHORT_S * sample_rate:
+        said.append(f"It is very short ({1000 * len(waveform) / sample_rate:.0f} ms).")
+    if len(waveform) > LONGEST_S * sample_rate:
+        said.append(f"It is long: only the first {LONGEST_S:.0f} s are searched with.")
+    if sample_rate < 16_000:
+        said.append(f"Its rate is {sample_rate} Hz, so nothing above {sample_rate / 2000:g} kHz can be heard in it.")
+    return said
+
+
+# --- taking hits away -----------------------------------------------------------------------------------------------
+
+COLUMNS = [field.name for field in dataclasses.fields(Hit)]
+
+
+def to_csv(answer: Answer) -> str:
+    """Hits as CSV with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(answer.as_dict()["hits"])
+    return text.getvalue()
+
+
+def to_m3u(answer: Answer) -> str:
+    """Hits as an extended M3U playlist; a player that knows it starts where the hit is."""
+    lines = ["#EXTM3U"]
+    for hit in answer.hits:
+        path = Path(hit.path)
+        lines.append(f"#EXTINF:{max(1, round(hit.duration_s))},{one_line(Path(path.name))}")
+        if hit.start_s > 0:
+            lines.append(f"#EXTVLCOPT:start-time={hit.start_s:.2f}")
+        odd = any(ord(c) < 32 or 0xDC80 <= ord(c) <= 0xDCFF for c in hit.path)
+        lines.append(path.as_uri() if odd else hit.path)
+    return "\n".join(lines) + "\n"
+
+
+def export_hits(answer: Answer, out: Path) -> list[Path]:
+    """Copy the hits to a folder, named by rank; of files longer than ``EXCERPT_S`` what was found, as FLAC.
+
+    ``hits.csv`` beside them says where each came from and its licence.
+
+    Returns:
+        the files written.
+
+    Raises:
+        SearchError: the folder is not empty, or a file is gone.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SearchError(f"{one_line(out)}: is not an empty folder")
+    if gone := [hit for hit in answer.hits if not Path(hit.path).is_file()]:
+        raise SearchError(
+            f"{one_line(Path(gone[0].path))}: is gone, so it cannot be exported; see index remove --missing"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    digits = len(str(len(answer.hits)))
+    for hit in answer.hits:
+        path = Path(hit.path)
+        stem = re.sub(r"[^\w .-]+", "_", os.fsencode(path.stem).decode("utf-8", "replace"))[:100]
+        name = f"{hit.rank:0{digits}d} {stem}"
+        if hit.duration_s > EXCERPT_S:
+            target = out / f"{name} {hit.start_s:.1f}s.flac"
+            waveform, rate = read_native(path)
+            save_audio(target, waveform[round(hit.start_s * rate) : round(hit.stop_s * rate)], rate)
+        else:
+            target = out / f"{name}{path.suffix.lower()}"
+            with atomic_path(target) as temporary:
+                shutil.copyfile(path, temporary)
+        written.append(target)
+    with atomic_path(out / "hits.csv") as temporary:
+        temporary.write_text(to_csv(answer), encoding="utf-8")
+    return [*written, out / "hits.csv"]
+
+
+def to_json(answer: Answer) -> str:
+    """Everything as JSON."""
+    return json.dumps(answer.as_dict(), indent=2, allow_nan=False)
+
+
+__all__ = [
+    "Answer",
+    "Hit",
+    "Query",
+    "SoundLibrary",
+    "export_hits",
+    "judge_query",
+    "open_index",
+    "to_csv",
+    "to_json",
+    "to_m3u",
+]
