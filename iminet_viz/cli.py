@@ -192,6 +192,90 @@ def _recipe_values(model: str, recipe: Path | None, changes: tuple[str, ...], se
 
 
 @main.command()
+@click.argument("index", type=FOLDER)
+@click.argument("query", type=click.Path(path_type=Path))
+@click.option("-k", "count", type=click.IntRange(1), default=10, show_default=True, help="Hits.")
+@click.option("--text", default="", metavar="WORDS", help="Only files whose name, folders or label hold these words.")
+@click.option("--model", help="Refuse an index that was made with another model  [default: the one it was made with]")
+@click.option(
+    "--recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Below 1: share of the first ten that is found at least, for speed in big libraries  [default: exact]",
+)
+@click.option("--device", default="cpu", show_default=True, help="Where rows are scanned: cpu or cuda.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--m3u", "as_m3u", is_flag=True, help="Print a playlist.")
+@click.option("--export", type=FOLDER, help="Copy the hits to this folder, named by rank.")
+@json_option
+def search(
+    index: Path,
+    query: Path,
+    count: int,
+    text: str,
+    model: str | None,
+    recall: float | None,
+    device: str,
+    as_csv: bool,
+    as_m3u: bool,
+    export: Path | None,
+    as_json: bool,
+) -> None:
+    """Find the sounds of INDEX that QUERY, a vocal imitation, means.
+
+    Each file is found once, by its best window: the table says where that is. "stands out" is how many robust
+    deviations the score is above a window of the library at random.
+    """
+    from iminet_viz import retrieval
+    from iminet_viz.audio import one_line
+
+    if as_csv + as_m3u + as_json > 1:
+        raise click.UsageError("--json, --csv and --m3u exclude each other")
+    library = retrieval.open_index(index, model)
+    library.device = device if device == "cpu" else _device(device)
+    answer = library.search(query, count, text, recall)
+    for warning in answer.query.warnings:
+        click.echo(f"{answer.query.name}: {warning}", err=True)
+    if export is not None:
+        written = retrieval.export_hits(answer, export)
+        click.echo(f"{len(written) - 1} sounds and hits.csv in {export}", err=True)
+    if as_json or as_csv or as_m3u:
+        write = retrieval.to_json if as_json else retrieval.to_csv if as_csv else retrieval.to_m3u
+        click.echo(write(answer).rstrip("\n"))
+        return
+    rows = [("rank", "score", "percentile", "stands out", "from", "to", "file", "licence")]
+    for hit in answer.hits:
+        rows.append(
+            (
+                str(hit.rank),
+                f"{hit.score:.3f}",
+                f"{hit.percentile:.2f} %",
+                "" if hit.stands_out is None else f"{hit.stands_out:.1f}",
+                _clock(hit.start_s),
+                _clock(hit.stop_s),
+                one_line(Path(hit.path)),
+                hit.licence,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    for row in rows:
+        numbers = "  ".join(cell.rjust(width) for cell, width in zip(row[:6], widths, strict=True))
+        click.echo(f"{numbers}  {'  '.join(row[6:])}".rstrip())
+    how = "exact" if answer.exact else f"recall@10 of {answer.recall:.2f} measured on this library"
+    click.echo(
+        f"{answer.files:,} files, {answer.windows:,} windows; heard in {answer.seconds['query']:.2f} s, searched in "
+        f"{answer.seconds['scan']:.2f} s, {how}",
+        err=True,
+    )
+
+
+def _clock(seconds: float) -> str:
+    """1:02:03.4, without hours where there are none."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+@main.command()
 @click.argument("model")
 @click.option("--data", type=FOLDER, help="Data set that the model's recipe splits, or its test set.")
 @click.option("--pairs", "table", type=FOLDER, help="CSV of pairs (imitation,recording[,category]), or a data set.")

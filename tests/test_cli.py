@@ -20,6 +20,7 @@ VERBS = [
     [],
     ["train"],
     ["join"],
+    ["search"],
     ["evaluate"],
     ["experiment"],
     ["experiment", "table1"],
