@@ -9,6 +9,7 @@
     ├── DatasetError        a data set that is missing, incomplete or inconsistent
     ├── CheckpointError     a stored model that cannot be trusted or does not fit
     ├── TrainingError       a recipe that cannot be run
+    ├── LibraryError        an index that cannot be read, written or searched by a model
     ├── PatternError        a neuron, objective or optimisation that fails
     ├── GalleryError        a gallery that cannot be written or does not verify
     └── SearchError         a library or a query that cannot be searched
@@ -43,6 +44,10 @@ class CheckpointError(IminetVizError):
 
 class TrainingError(IminetVizError):
     """A recipe that cannot be run, or a training that left the finite numbers."""
+
+
+class LibraryError(IminetVizError):
+    """An index that cannot be read or written, or does not fit a model; the message names it."""
 
 
 class PatternError(IminetVizError):

@@ -11,7 +11,7 @@ PACKAGE = Path(iminet_viz.errors.__file__).parent
 LAYERS = [
     ["errors"],
     ["audio", "pages"],
-    ["frontends", "imitator"],
+    ["frontends", "imitator", "windows"],
     ["models"],
     ["scan"],
     ["datasets"],
@@ -19,6 +19,7 @@ LAYERS = [
     ["baselines", "cards"],
     ["scoring"],
     ["trials", "alignment"],
+    ["index"],
     ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],
@@ -31,7 +32,7 @@ LAYERS = [
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-HEAVY = {"torch", "librosa", "matplotlib", "lightning", "gradio", "scipy", "soundfile", "captum"}
+HEAVY = {"torch", "librosa", "matplotlib", "lightning", "gradio", "scipy", "soundfile", "captum", "lancedb", "pyarrow"}
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 

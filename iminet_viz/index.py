@@ -1,0 +1,1441 @@
+"""The sound library: folders to windows of sound to stored vectors, incremental, in one LanceDB table.
+
+A row is a window of a file; a file that cannot be indexed is a row too, with the reason. Every commit replaces all rows
+of the files that it holds in one version of the table, so a reader has the old file or the new one, never half of it,
+and whatever is killed goes on from the last commit. What it was made with travels in the table's schema.
+
+Paths are kept as bytes, because a name need not be text; filters never hold one, but ``id``, a hash of it in hex.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import threading
+import time
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from iminet_viz.audio import SUFFIXES, one_line, why_no_sound
+from iminet_viz.errors import AudioError, IminetVizError, LibraryError
+from iminet_viz.windows import WindowConfig, decode
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from iminet_viz.scoring import Scorer
+
+FORMAT = 1
+TABLE = "windows"
+SETTINGS = b"iminet-viz"  # key in the schema's metadata
+LOCK = "adding.lock"
+SPOOL = "prepared"  # folder for what workers hand over of long files
+SPOOLED = 1 << 24  # bytes of a file's prepared windows that go through a pipe at most
+BATCH = 64  # windows in a network at a time
+COMMIT_ROWS, COMMIT_FILES, COMMIT_S = 4_096, 512, 5.0  # a commit holds no more, and is not later
+COMPACT_COMMITS = 64  # every commit is a file; many small ones make reading slow
+GRACE = timedelta(minutes=10)  # older versions are deleted; a reader that still uses a younger one can go on
+IDS = 512  # in one filter
+SIMILAR = 0.999  # cosine of the stored rows of duplicates
+LICENCE_FILES = ("licence.txt", "license.txt", "licence", "license", "licence.md", "license.md")
+FAILED = -1  # window number of a file that cannot be indexed
+OK = "ok"
+
+
+# --- what is found in folders ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A file of a folder, as it lies on the disk."""
+
+    path: str  # absolute; bytes that are no UTF-8 are surrogates, as the os module has them
+    root: str  # the folder it was added under
+    size: int
+    mtime_ns: int
+    reason: str = ""  # why it is none of the sounds that can be read, known from its name
+
+    @functools.cached_property
+    def id(self) -> str:
+        """Key of the file: 32 hexadecimal digits."""
+        return file_id(self.path)
+
+    @property
+    def label(self) -> str:
+        """Folder that holds it, below the root; of what lies in the root itself, the root's name."""
+        folder = os.path.relpath(os.path.dirname(self.path), self.root)  # noqa: PTH120 (10,000 files in no time)
+        return Path(self.root).name if folder == os.curdir else Path(folder).as_posix()
+
+
+def file_id(path: str | os.PathLike[str]) -> str:
+    """Key of a file in the table: a hash of its absolute path."""
+    return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]  # noqa: PTH100
+
+
+def list_files(folder: str | os.PathLike[str], complain: Callable[[str, str], None]) -> Iterator[Found]:
+    """List the sounds below a folder (or the file itself), and what may have been meant as one; hidden ones left out.
+
+    Args:
+        folder: links to folders in it are not followed.
+        complain: told the path and the reason of a folder that cannot be listed.
+
+    Raises:
+        LibraryError: it is not there.
+    """
+    root = os.path.abspath(folder)  # noqa: PTH100 (resolves no link, and keeps odd names)
+    if os.path.isfile(root):  # noqa: PTH113
+        if (file := _found(root, os.path.dirname(root))) is None:  # noqa: PTH120
+            raise LibraryError(f"{one_line(Path(root))}: is no sound file ({', '.join(sorted(SUFFIXES))})")
+        yield file
+        return
+    if not os.path.isdir(root):  # noqa: PTH112
+        raise LibraryError(f"{one_line(Path(root))}: no such folder or file")
+
+    def refuse(error: OSError) -> None:
+        complain(str(error.filename), f"cannot be listed ({error.strerror})")
+
+    for place, folders, files in os.walk(root, onerror=refuse):
+        for name in folders:
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):  # noqa: PTH122
+                files.append(name)  # perhaps an empty one, where a sound was expected
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and (file := _found(os.path.join(place, name), root)):  # noqa: PTH118
+                yield file
+
+
+def _found(path: str, root: str) -> Found | None:
+    """A sound, or why it is none; nothing if it is not meant as one."""
+    reason = ""
+    known = os.path.splitext(path)[1].lower() in SUFFIXES  # noqa: PTH122
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        reason = why_no_sound(Path(path))
+        status = os.lstat(path)
+        if not known:
+            return None
+    if not (known and stat.S_ISREG(status.st_mode)):
+        reason = reason or why_no_sound(Path(path))
+        if not reason:
+            return None
+    return Found(path, root, status.st_size, status.st_mtime_ns, reason)
+
+
+def words_of(text: str) -> str:
+    """Fold case and compatible characters, so that words are found however they are written."""
+    return unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode()).casefold()
+
+
+def find_licence(path: str, root: str, seen: dict[str, Any]) -> str:
+    """Read a file's licence from beside it, or from the folders above it up to the root; empty where none says.
+
+    A ``sources.json`` maps a file or folder beside it to its licence (or to an object with ``licence``); else the first
+    line of ``licence.txt``, ``LICENSE`` and the like counts.
+
+    Args:
+        path: of the sound.
+        root: the last folder that is looked into.
+        seen: what folders say, filled here.
+    """
+    folder = Path(path).parent
+    while True:
+        if str(folder) not in seen:
+            seen[str(folder)] = _sidecar(folder)
+        sources, text = seen[str(folder)]
+        parts = Path(path).relative_to(folder).parts
+        for name in ("/".join(parts), parts[-1], Path(parts[-1]).stem, parts[0]):
+            entry = sources.get(name)
+            entry = entry.get("licence", entry.get("license")) if isinstance(entry, dict) else entry
+            if isinstance(entry, str) and entry:
+                return entry
+        if text:
+            return text
+        if str(folder) == root or folder == folder.parent:
+            return ""
+        folder = folder.parent
+
+
+def _sidecar(folder: Path) -> tuple[dict[str, Any], str]:
+    """What a folder says of licences: its sources.json, and the first line of its licence file."""
+    sources: Any = {}
+    text = ""
+    with contextlib.suppress(OSError):
+        for entry in sorted(folder.iterdir()):
+            name = entry.name.lower()
+            if name == "sources.json":
+                with contextlib.suppress(ValueError, OSError):
+                    sources = json.loads(entry.read_text(encoding="utf-8"))
+            elif name in LICENCE_FILES and not text:
+                with contextlib.suppress(OSError):
+                    lines = entry.read_text(encoding="utf-8", errors="replace").splitlines()
+                    text = next((line.strip(" #*\t")[:200] for line in lines if line.strip(" #*\t")), "")
+    return (sources if isinstance(sources, dict) else {}), text
+
+
+# --- one file, in a worker process ----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A file to be prepared, and the hash of what it held before."""
+
+    file: Found
+    known_sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What became of a file: windows ready for the networks, the same samples as before, or the reason it has none."""
+
+    file: Found
+    reason: str = ""
+    same: bool = False
+    sha256: str = ""
+    duration_s: float = 0.0
+    spans: tuple[tuple[float, float], ...] = ()  # start and stop in s
+    parts: tuple[np.ndarray | str, ...] = ()  # (windows, ...) of each, or the .npy that holds it
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a worker needs to know; the networks stay in the process that started it."""
+
+    config: WindowConfig
+    parts: tuple[tuple[int, Callable[[np.ndarray], np.ndarray]], ...]  # rate in Hz and front end of each
+    spool: str
+
+
+def prepare_file(work: Work, task: Task) -> Prepared:
+    """Decode a file, cut it, and run the front end of every part on every window."""
+    file = task.file
+    try:
+        sound = decode(file.path, work.config)
+    except AudioError as error:
+        return Prepared(file, reason=str(error).removeprefix(f"{one_line(Path(file.path))}: "))
+    except MemoryError:
+        return Prepared(file, reason="needs more memory than there is")
+    try:
+        known = Prepared(file, sha256=sound.sha256, duration_s=sound.duration_s)
+        if sound.sha256 == task.known_sha256:
+            return dataclasses.replace(known, same=True)
+        arrays = []
+        for number, (rate, prepare) in enumerate(work.parts):
+            room: Any = None
+            for row, span in enumerate(sound.spans):
+                values = prepare(sound.cut(span, rate))
+                if room is None:
+                    path = os.path.join(work.spool, f"{file.id}-{number}.npy")  # noqa: PTH118
+                    room = _room(path, (len(sound.spans), *values.shape), values.dtype)
+                room[row] = values
+            if isinstance(room, np.memmap):
+                room.flush()
+                room = str(room.filename)
+            arrays.append(room)
+        return dataclasses.replace(known, spans=tuple(map(sound.seconds, sound.spans)), parts=tuple(arrays))
+    finally:
+        sound.close()
+
+
+def _room(path: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    if np.prod(shape) * np.dtype(dtype).itemsize <= SPOOLED:
+        return np.empty(shape, dtype)
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    return np.lib.format.open_memmap(path, "w+", dtype, shape)
+
+
+_work: Work  # of this worker process
+
+
+def _start_worker(work: Work) -> None:
+    global _work
+    _work = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one stops the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _prepare(task: Task) -> Prepared:
+    return prepare_file(_work, task)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it was killed."""
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def prepare_files(work: Work, tasks: Sequence[Task], workers: int) -> Generator[Prepared, None, None]:
+    """Prepare files in worker processes, in any order; one that a worker does not survive is told as the reason.
+
+    Close the generator (``contextlib.closing``) to stop early.
+
+    Args:
+        work: what workers need.
+        tasks: one a file.
+        workers: processes; 0 works in this one.
+
+    Raises:
+        LibraryError: workers cannot start.
+    """
+    if not workers:
+        for task in tasks:
+            yield prepare_file(work, task)
+        return
+    import multiprocessing
+    from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
+
+    from iminet_viz.imitator.batch import for_workers
+
+    # spawned, since a forked copy of a process whose libraries have threads can hang
+    context = multiprocessing.get_context("spawn")
+    waiting, suspects = deque(tasks), deque[Task]()
+    running: dict[Future[Prepared], Task] = {}
+    executor: ProcessPoolExecutor | None = None
+    worked = alone = False
+    try:
+        while waiting or suspects or running:
+            lost: list[Task] = []
+            if executor is None:
+                executor = ProcessPoolExecutor(workers, context, _start_worker, (work,))
+            alone = bool(suspects) or (alone and bool(running))
+            source, depth = (suspects, 1) if alone else (waiting, 4 * workers)
+            with for_workers():
+                while source and len(running) < depth and not lost:
+                    try:
+                        running[executor.submit(_prepare, source[0])] = source[0]
+                        source.popleft()
+                    except BrokenProcessPool:
+                        lost += running.values()
+                        running.clear()
+                        break
+            done = wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done
+            for future in done:
+                task = running.pop(future)
+                try:
+                    outcome = future.result()
+                except BrokenProcessPool:
+                    lost.append(task)
+                    continue
+                worked = True
+                yield outcome
+            if lost:  # one of these killed its worker: they are tried one by one
+                lost += running.values()
+                running.clear()
+                executor.shutdown(wait=True)
+                executor = None
+                if len(lost) == 1:
+                    if not worked:
+                        _try_worker(context, work)
+                    yield Prepared(lost[0].file, reason="the process that read it ended: a fault of the decoder")
+                else:
+                    suspects.extend(lost)
+    finally:
+        if executor is not None:
+            executor.shutdown(cancel_futures=True)
+
+
+def _try_worker(context: Any, work: Work) -> None:
+    """Start one worker that does nothing, to tell a file that kills workers from workers that cannot live."""
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    from iminet_viz.imitator.batch import for_workers
+
+    with ProcessPoolExecutor(1, context, _start_worker, (work,)) as executor, for_workers():
+        try:
+            executor.submit(os.getpid).result()
+        except BrokenProcessPool:
+            raise LibraryError("worker processes cannot be started; workers=0 does without") from None
+
+
+# --- the library ----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What an index was made with; kept in the table's schema."""
+
+    model: str
+    fingerprint: str
+    window_s: float
+    whole: bool
+    parts: tuple[dict[str, Any], ...]  # fingerprint, sample_rate, dtype, width of each
+
+    @classmethod
+    def of(cls, scorer: Scorer) -> Settings:
+        """What a scorer needs.
+
+        Raises:
+            LibraryError: a part of it keeps no vectors.
+        """
+        parts = []
+        for part in scorer.parts:
+            if part.stored is None:
+                raise LibraryError(f"{scorer.name}: keeps no rows of a fixed width, so it cannot search an index")
+            stored = {"dtype": str(part.stored.dtype), "width": int(part.stored.width)}
+            rate = int(part.sample_rate("recording"))
+            parts.append({"fingerprint": part.fingerprint, "sample_rate": rate, **stored})
+        return cls(
+            scorer.name,
+            scorer.fingerprint,
+            min(float(part.window_s) for part in scorer.parts),  # so that no part misses what the others hear
+            any(part.whole for part in scorer.parts),
+            tuple(parts),
+        )
+
+    @property
+    def windows(self) -> WindowConfig:
+        """How files are cut."""
+        rates = tuple(sorted({part["sample_rate"] for part in self.parts}))
+        return WindowConfig(self.window_s, rates, self.whole)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"format": FORMAT, **dataclasses.asdict(self), "hop_s": self.window_s / 2, "parts": list(self.parts)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """The files of a library that have windows, sorted by path."""
+
+    paths: list[str]
+    labels: list[str]
+    licences: list[str]
+    texts: Any  # pyarrow array of str, folded by words_of
+    durations_s: np.ndarray  # (files,)
+    sha256: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """The windows of a library, sorted by path and number: row ``i`` here is row ``i`` of the vectors."""
+
+    file: np.ndarray  # (windows,) int32, row in files
+    number: np.ndarray  # (windows,) int32, in its file
+    start_s: np.ndarray  # (windows,) float64
+    stop_s: np.ndarray  # (windows,) float64
+    files: Files
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def path(self, row: int) -> str:
+        """Absolute path of the file of a window."""
+        return self.files.paths[self.file[row]]
+
+    def label(self, row: int) -> str:
+        """Folder below the root."""
+        return self.files.labels[self.file[row]]
+
+    def licence(self, row: int) -> str:
+        """Empty where it is not known."""
+        return self.files.licences[self.file[row]]
+
+
+@dataclasses.dataclass
+class Added:
+    """What one :meth:`Library.add` did."""
+
+    found: int = 0
+    unchanged: int = 0
+    touched: int = 0  # same samples, or only another licence: nothing was embedded
+    new: int = 0
+    replaced: int = 0
+    failed: int = 0  # are rows with a reason
+    windows: int = 0  # embedded
+    audio_s: float = 0.0  # of the files that were embedded
+    wall_s: float = 0.0  # from the first file on; start and loading of the model are not in it
+    network_s: float = 0.0
+    commits: int = 0
+    version: int = 0
+    interrupted: bool = False
+    failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # path, reason
+    unlisted: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # folders that cannot be read
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values, with rates."""
+        wall_s = max(self.wall_s, 1e-9)
+        done = self.touched + self.new + self.replaced + self.failed
+        values = dataclasses.asdict(self)
+        for name in ("failures", "unlisted"):
+            values[name] = [{"file": one_line(Path(path)), "reason": reason} for path, reason in values[name]]
+        return values | {
+            "files_per_s": done / wall_s,
+            "audio_s_per_s": self.audio_s / wall_s,
+            "network_share": self.network_s / wall_s,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """What the table says of a file."""
+
+    size: int
+    mtime_ns: int
+    failed: bool
+    windows: int
+    sha256: str
+    licence: str
+
+
+@dataclasses.dataclass
+class _Finished:
+    """Rows that wait for a commit."""
+
+    tables: list[Any] = dataclasses.field(default_factory=list)  # pyarrow tables
+    replaced: list[str] = dataclasses.field(default_factory=list)  # ids that have rows already
+    rows: int = 0
+    files: int = 0
+
+
+Report = Callable[[str, int, int], None]
+
+
+def open_index(
+    path: str | os.PathLike[str],
+    model: str | Scorer | Any | None = None,
+) -> Library:
+    """Open the index in a folder; one that is not there is made by the first :meth:`Library.add`.
+
+    Args:
+        path: folder of the index.
+        model: what it is made with, or searched with: a name that ``load_scorer`` knows, a loaded model or scorer.
+            Without one, that of the index.
+
+    Raises:
+        LibraryError: it is not there and no model is named, holds something else, or was made with another model.
+    """
+    return Library(path, model)
+
+
+class Library:
+    """An index, at one version of its table until :meth:`refresh`."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        model: str | Scorer | Any | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._scorer: Scorer | None = None
+        if model is not None and not isinstance(model, str):
+            self._scorer = _as_scorer(model)
+            model = self._scorer.name
+        self._name: str | None = model
+        self.settings: Settings | None = None
+        self._table = self._open()
+        self._cached: dict[Any, Any] = {}
+        if self._table is None and model is None:
+            raise LibraryError(f"{self._says}: there is no index, and no model to make one with")
+        self._require_same_model()
+
+    @property
+    def _says(self) -> str:
+        return one_line(self.path)
+
+    # --- opening ---
+
+    def _open(self) -> Any:
+        """The table at its latest version; nothing where there is none yet."""
+        if not self.path.exists():
+            return None
+        if not self.path.is_dir():
+            raise LibraryError(f"{self._says}: is a file, expected the folder of an index")
+        if not (self.path / f"{TABLE}.lance" / "_versions").is_dir():
+            ours = {f"{TABLE}.lance", LOCK, SPOOL}
+            if other := sorted({entry.name for entry in self.path.iterdir()} - ours):
+                raise LibraryError(f"{self._says}: is no index, it holds {one_line(Path(other[0]))}")
+            return None
+        try:
+            table = _connect(self.path).open_table(TABLE)
+        except ValueError:  # killed while it was made
+            return None
+        except (RuntimeError, OSError) as error:
+            raise LibraryError(f"{self._says}: cannot be opened ({_first_line(error)})") from None
+        self.settings = self._read_settings(table.schema.metadata or {})
+        return table
+
+    def _read_settings(self, metadata: dict[bytes, bytes]) -> Settings:
+        try:
+            values = json.loads(metadata[SETTINGS])
+            if values["format"] != FORMAT:
+                raise LibraryError(
+                    f"{self._says}: has format {values['format']}, this program reads {FORMAT}; make the index again"
+                )
+            names = [field.name for field in dataclasses.fields(Settings)]
+            return Settings(**{name: values[name] for name in names} | {"parts": tuple(values["parts"])})
+        except (KeyError, TypeError, ValueError):
+            raise LibraryError(f"{self._says}: holds a table that is no index of sounds") from None
+
+    @property
+    def scorer(self) -> Scorer:
+        """What the index was made with, loaded when it is first asked for.
+
+        Raises:
+            LibraryError: its weights are others now.
+        """
+        if self._scorer is None:
+            self._scorer = self._load()
+            self._require_same_model()
+        return self._scorer
+
+    def _load(self) -> Scorer:
+        from iminet_viz.scoring import load_scorer
+
+        name = self._name if self.settings is None or self._name is not None else self.settings.model
+        assert name is not None
+        return load_scorer(name)
+
+    def _require_same_model(self) -> None:
+        """Refuse another model; equal names are believed until the model is loaded."""
+        if self.settings is None:
+            return
+        made = f"{self._says}: was made with {self.settings.model} ({self.settings.fingerprint})"
+        if self._scorer is None:
+            if self._name in (None, self.settings.model):
+                return
+            self._scorer = self._load()
+        if self._scorer.fingerprint != self.settings.fingerprint:
+            raise LibraryError(
+                f"{made}, not with {self._scorer.name} ({self._scorer.fingerprint}); make another index for that"
+            )
+
+    def _create(self) -> None:
+        """Make the table of this scorer."""
+        import pyarrow as pa
+
+        settings = Settings.of(self.scorer)
+        columns = [
+            pa.field("id", pa.string()),
+            pa.field("window", pa.int32()),
+            pa.field("windows", pa.int32()),
+            *(pa.field(name, pa.binary()) for name in ("path", "root")),
+            *(pa.field(name, pa.float64()) for name in ("start_s", "stop_s", "duration_s")),
+            *(pa.field(name, pa.string()) for name in ("label", "text", "licence")),
+            *(pa.field(name, pa.int64()) for name in ("size", "mtime_ns")),
+            *(pa.field(name, pa.string()) for name in ("sha256", "status", "reason", "fingerprint")),
+            *(
+                pa.field(f"vector_{number}", pa.list_(pa.type_for_alias(part["dtype"]), part["width"]))
+                for number, part in enumerate(settings.parts)
+            ),
+        ]
+        schema = pa.schema(columns, metadata={SETTINGS: json.dumps(settings.as_dict()).encode()})
+        self._table = _connect(self.path).create_table(TABLE, schema=schema)
+        self.settings = settings
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Be the only one that writes.
+
+        The system gives the lock back when its holder ends, however it ends; the number in it is only told.
+
+        Raises:
+            LibraryError: another one is at work.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK).open("a+", encoding="ascii") as file:
+            if not _try_lock(file):
+                file.seek(0)
+                number = file.read().strip() or "unknown"
+                raise LibraryError(f"{self._says}: process {number} is changing it, try again when that has ended")
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            shutil.rmtree(self.path / SPOOL, ignore_errors=True)  # of one that was killed
+            if self._table is None:
+                self._table = self._open()
+                self._require_same_model()
+            else:
+                self.refresh()
+            yield
+
+    # --- reading ---
+
+    @property
+    def version(self) -> int:
+        """Of the table; 0 before there is one."""
+        return 0 if self._table is None else int(self._table.version)
+
+    def refresh(self) -> bool:
+        """Go to the latest version; tell whether that is another one."""
+        before = self.version
+        if self._table is None:
+            self._table = self._open()
+            self._require_same_model()
+        else:
+            self._table.checkout_latest()
+        if self.version == before:
+            return False
+        self._cached.clear()
+        return True
+
+    def _read(self, columns: Sequence[str], where: str, *, row_id: bool = False) -> Iterator[pa.RecordBatch]:
+        """Read columns of the rows that a filter allows, in batches."""
+        if self._table is None:
+            return
+        query = self._table.search().where(where).select(list(columns))
+        try:
+            yield from (query.with_row_id(True) if row_id else query).to_batches(8_192)
+        except (RuntimeError, OSError) as error:
+            raise LibraryError(
+                f"{self._says}: version {self.version} cannot be read, refresh ({_first_line(error)})"
+            ) from None
+
+    def _read_table(self, columns: Sequence[str], where: str, *, row_id: bool = False) -> pa.Table:
+        import pyarrow as pa
+
+        batches = list(self._read(columns, where, row_id=row_id))
+        return pa.Table.from_batches(batches) if batches else pa.table({name: [] for name in columns})
+
+    @property
+    def windows(self) -> Windows:
+        """All windows of this version."""
+        return self._resident()[0]
+
+    def _resident(self) -> tuple[Windows, np.ndarray, np.ndarray]:
+        """The windows, and where each row of the table has its place: row ids in order, ``(windows,)`` twice."""
+        if "windows" not in self._cached:
+            import pyarrow as pa
+            import pyarrow.compute as pc
+
+            found = self._read_table(
+                ["id", "path", "label", "licence", "text", "duration_s", "sha256"], f"window = 0 AND status = '{OK}'"
+            )
+            paths = found["path"].to_pylist()
+            order = sorted(range(len(paths)), key=paths.__getitem__)
+            found = found.take(pa.array(order, pa.int64()))
+            ids = found["id"].combine_chunks().cast(pa.string())
+            pieces = []
+            for batch in self._read(["id", "window", "start_s", "stop_s"], "window >= 0", row_id=True):
+                file = pc.index_in(batch["id"], ids).to_numpy(zero_copy_only=False)
+                pieces.append((file, *(batch[name].to_numpy() for name in ("window", "start_s", "stop_s", "_rowid"))))
+            columns = [np.concatenate(x) for x in zip(*pieces, strict=True)] or [np.zeros(0)] * 5
+            place = np.lexsort((columns[1], columns[0]))
+            kinds = (np.int32, np.int32, np.float64, np.float64)
+            file, number, start, stop = (x[place].astype(kind) for x, kind in zip(columns[:4], kinds, strict=True))
+            files = Files(
+                [os.fsdecode(path) for path in found["path"].to_pylist()],
+                found["label"].to_pylist(),
+                found["licence"].to_pylist(),
+                found["text"].combine_chunks(),
+                found["duration_s"].to_numpy(),
+                found["sha256"].to_pylist(),
+            )
+            row_ids = columns[4].astype(np.uint64)
+            sorting = np.argsort(row_ids, kind="stable")
+            where = np.empty(len(place), np.int64)
+            where[place] = np.arange(len(place))
+            self._cached["windows"] = Windows(file, number, start, stop, files), row_ids[sorting], where[sorting]
+        return self._cached["windows"]
+
+    def vectors(self, part: int = 0) -> np.ndarray:
+        """Stored rows of a part, resident: ``(windows, width)`` of its dtype, in the order of :attr:`windows`.
+
+        Raises:
+            LibraryError: the table holds a row that is incomplete.
+        """
+        if ("vectors", part) not in self._cached:
+            windows, row_ids, where = self._resident()
+            if self.settings is None:
+                return np.zeros((0, 0), np.float32)
+            stored = self.settings.parts[part]
+            values = np.empty((len(windows), stored["width"]), stored["dtype"])
+            placed = 0
+            for batch in self._read([f"vector_{part}"], "window >= 0", row_id=True):
+                column = batch[f"vector_{part}"]
+                if column.null_count:
+                    raise LibraryError(f"{self._says}: {column.null_count} windows have no vector; see index verify")
+                rows = where[np.searchsorted(row_ids, batch["_rowid"].to_numpy())]
+                values[rows] = column.flatten().to_numpy().reshape(len(column), -1)
+                placed += len(column)
+            assert placed == len(windows)  # both were read at one version
+            values.flags.writeable = False
+            self._cached["vectors", part] = values
+        return self._cached["vectors", part]
+
+    def words_mask(self, text: str) -> np.ndarray:
+        """Tell which windows are of files whose name, folders or label hold every word: ``(windows,)`` bool.
+
+        Parts of words are found too. A plain look at the resident text of the files: 10^5 take some 10 ms, it is always
+        that of this version, and there is no second index to keep in step.
+        """
+        import pyarrow.compute as pc
+
+        windows = self.windows
+        mask = np.ones(len(windows.files.paths), bool)
+        for word in words_of(text).split():
+            mask &= pc.match_substring(windows.files.texts, word).to_numpy(zero_copy_only=False)
+        return mask[windows.file]
+
+    # --- adding ---
+
+    def add(
+        self,
+        folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        workers: int | None = None,
+        licence: str | None = None,
+        retry: bool = False,
+        report: Report | None = None,
+    ) -> Added:
+        """Add what is new or changed in folders; what is there and unchanged is not read.
+
+        Ctrl-C ends it after the files at hand; what is finished stays, and the next call goes on.
+
+        Args:
+            folders: one or more folders or files.
+            workers: processes that decode and run front ends (default: one a core); 0 works in this process.
+            licence: of all these files (default: read from beside them, see :func:`find_licence`).
+            retry: try files again that failed before.
+            report: told what goes on, files done and files to do.
+
+        Raises:
+            LibraryError: a folder is not there, another one is adding, or the model is another one now.
+        """
+        from iminet_viz.imitator.batch import cores
+
+        result = Added()
+        if isinstance(folders, str | os.PathLike):
+            folders = [folders]
+        found: dict[str, Found] = {}
+        for folder in folders:
+            for file in list_files(folder, lambda *what: result.unlisted.append(what)):
+                found.setdefault(file.id, file)
+        result.found = len(found)
+        with self._locked():
+            known = self._known()
+            tasks: list[Task] = []
+            touched: list[tuple[Found, str | None]] = []  # and the licence
+            failed: list[Found] = []
+            for file in found.values():
+                before = known.get(file.id)
+                same = before is not None and (file.size, file.mtime_ns) == (before.size, before.mtime_ns)
+                if same and before is not None and not (retry and before.failed):
+                    if licence is None or licence == before.licence:
+                        result.unchanged += 1
+                    else:
+                        touched.append((file, licence))
+                elif file.reason:
+                    failed.append(file)
+                else:
+                    tasks.append(Task(file, before.sha256 if before is not None and not before.failed else ""))
+            if tasks or touched or failed:
+                if self._table is None:
+                    self._create()
+                scorer = self.scorer if tasks else None
+                workers = min(cores() if workers is None else workers, len(tasks))
+                run = _Run(self, scorer, known, licence, result, report, len(tasks) + len(failed))
+                for file in failed:
+                    run.fail(Prepared(file, reason=file.reason))
+                run.touch(touched)
+                run.work(tasks, workers)
+                if self._table.stats()["fragment_stats"]["num_fragments"] > COMPACT_COMMITS:
+                    self._compact(GRACE)
+            elif self._table is None:
+                self._create()
+            result.version = self.version
+        return result
+
+    def _known(self) -> dict[str, _Known]:
+        names = [field.name for field in dataclasses.fields(_Known) if field.name != "failed"]
+        known: dict[str, _Known] = {}
+        for batch in self._read(["id", "status", *names], "window <= 0"):
+            columns = (batch[name].to_pylist() for name in ("id", "size", "mtime_ns", "status", "windows"))
+            rest = (batch[name].to_pylist() for name in ("sha256", "licence"))
+            for key, size, mtime_ns, status, windows, sha256, licence in zip(*columns, *rest, strict=True):
+                known[key] = _Known(size, mtime_ns, status != OK, windows, sha256, licence)
+        return known
+
+    def _replace(self, rows: pa.Table, replaced: Sequence[str]) -> None:
+        """Write rows in one version, in place of all that the files in ``replaced`` had."""
+        if not replaced:
+            self._table.add(rows)
+            return
+        (
+            self._table.merge_insert(["id", "window"])
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .when_not_matched_by_source_delete(_any_of(replaced))
+            .execute(rows)
+        )
+
+    # --- upkeep ---
+
+    def remove(
+        self, paths: Sequence[str | os.PathLike[str]] = (), *, missing: bool = False, dry_run: bool = False
+    ) -> list[str]:
+        """Remove files from the index, never from the disk.
+
+        Args:
+            paths: files, or folders with all that lies below.
+            missing: also what is not on the disk any more; only below ``paths`` where there are any.
+            dry_run: only tell.
+
+        Returns:
+            the paths that were removed.
+
+        Raises:
+            LibraryError: nothing was named, or a path is not in the index.
+        """
+        if not paths and not missing:
+            raise LibraryError("name what to remove: paths, or missing")
+        self._require_table()
+        with self._locked():
+            stored = self._read_table(["id", "path"], "window <= 0")
+            files = dict(zip(map(os.fsdecode, stored["path"].to_pylist()), stored["id"].to_pylist(), strict=True))
+            chosen = set() if paths else set(files)
+            for path in paths:
+                whole = os.path.abspath(path)  # noqa: PTH100
+                below = {x for x in files if x == whole or x.startswith(whole.rstrip(os.sep) + os.sep)}
+                if not below:
+                    raise LibraryError(f"{one_line(Path(whole))}: is not in the index")
+                chosen |= below
+            if missing:
+                chosen = {path for path in chosen if not os.path.lexists(path)}
+            ids = [files[path] for path in sorted(chosen)]
+            for some in () if dry_run else _chunks(ids, IDS):
+                self._table.delete(_any_of(some))
+            self._cached.clear()
+        return sorted(chosen)
+
+    def compact(self, grace: timedelta = GRACE) -> dict[str, int]:
+        """Join small files, and delete versions older than ``grace``: a reader that still uses one has to refresh.
+
+        Returns:
+            bytes on disk before and after, and the version.
+        """
+        self._require_table()
+        with self._locked():
+            before = _bytes_below(self.path)
+            self._compact(grace)
+            return {"bytes_before": before, "bytes_after": _bytes_below(self.path), "version": self.version}
+
+    def _compact(self, grace: timedelta) -> None:
+        # nobody else writes, so what no version names is left from one that was killed
+        self._table.optimize(cleanup_older_than=max(grace, timedelta(milliseconds=1)), delete_unverified=True)
+        self.refresh()
+
+    def _require_table(self) -> None:
+        if self._table is None:
+            raise LibraryError(f"{self._says}: there is no index")
+
+    def status(self) -> dict[str, Any]:
+        """Counts, hours, failures by reason, model, size, version: JSON values."""
+        import pyarrow.compute as pc
+
+        self._require_table()
+        assert self.settings is not None
+        stored = self._read_table(["path", "status", "reason", "windows", "duration_s", "label"], "window <= 0")
+        good = stored.filter(pc.equal(stored["status"], OK))
+        reasons: dict[str, list[str]] = {}
+        bad = stored.filter(pc.not_equal(stored["status"], OK))
+        for path, reason in zip(bad["path"].to_pylist(), bad["reason"].to_pylist(), strict=True):
+            reasons.setdefault(_kind_of(reason), []).append(one_line(Path(os.fsdecode(path))))
+        return {
+            "index": self._says,
+            "version": self.version,
+            "files": len(good),
+            "windows": int(pc.sum(good["windows"]).as_py() or 0),
+            "hours": float(pc.sum(good["duration_s"]).as_py() or 0) / 3600,
+            "labels": len(good["label"].unique()),
+            "failed": len(bad),
+            "reasons": [
+                {"reason": reason, "files": len(names), "examples": sorted(names)[:3]}
+                for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1]))
+            ],
+            "bytes": _bytes_below(self.path),
+            "settings": self.settings.as_dict(),
+        }
+
+    def verify(self, *, deep: bool = False, report: Report | None = None) -> list[str]:
+        """Check every row, and the files on the disk; each problem is one line.
+
+        Args:
+            deep: also decode every file and compare its samples.
+            report: told what goes on.
+        """
+        self._require_table()
+        assert self.settings is not None
+        problems: list[str] = []
+        try:
+            _ = self.scorer
+        except Exception as error:  # whatever keeps the model from being loaded is the problem
+            if not isinstance(error, IminetVizError):
+                raise
+            problems.append(f"the model of the index cannot be had: {error}")
+        names = ["id", "path", "status", "size", "mtime_ns", "windows", "sha256", "reason"]
+        heads = self._read_table(names, "window <= 0")
+        files = {row["id"]: row for row in heads.to_pylist()}
+        if len(files) < len(heads):
+            problems.append(f"{len(heads) - len(files)} files have two first rows")
+        problems += self._verify_rows(files)
+        for done, row in enumerate(files.values()):
+            if report:
+                report("", done + 1, len(files))
+            path = os.fsdecode(row["path"])
+            if reason := self._verify_file(path, row, deep):
+                problems.append(f"{one_line(Path(path))}: {reason}")
+        return problems
+
+    def _verify_rows(self, files: dict[str, dict[str, Any]]) -> list[str]:
+        """Windows that are missing, twice, without a file, of another model, incomplete or not finite."""
+        assert self.settings is not None
+        numbers: dict[str, list[int]] = {}
+        faults: dict[str, str] = {}
+        vectors = [f"vector_{number}" for number in range(len(self.settings.parts))]
+        for batch in self._read(["id", "window", "start_s", "stop_s", "fingerprint", *vectors], "window >= 0"):
+            ids = batch["id"].to_pylist()
+            for key, number in zip(ids, batch["window"].to_pylist(), strict=True):
+                numbers.setdefault(key, []).append(number)
+            length = batch["stop_s"].to_numpy() - batch["start_s"].to_numpy()
+            for at in np.flatnonzero(~(length > 0)):
+                faults[ids[at]] = "a window has no length"
+            for key, fingerprint in zip(ids, batch["fingerprint"].to_pylist(), strict=True):
+                if fingerprint != self.settings.fingerprint:
+                    faults[key] = f"is of another model ({fingerprint})"
+            for name in vectors:
+                column = batch[name]
+                for at in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
+                    faults[ids[at]] = "a window has no vector"
+                if not column.null_count:
+                    values = column.flatten().to_numpy().reshape(len(column), -1)
+                    for at in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+                        faults[ids[at]] = "a vector is not finite"
+        for key, row in files.items():
+            has = sorted(numbers.pop(key, []))
+            wanted = list(range(row["windows"])) if row["status"] == OK else []
+            if len(set(has)) < len(has):
+                faults[key] = "a window is there twice"
+            elif has != wanted:
+                faults[key] = f"has {len(has)} of its {len(wanted)} windows"
+        told = [f"{one_line(Path(os.fsdecode(files[key]['path'])))}: {fault}" for key, fault in faults.items()]
+        return told + [f"{key}: {len(has)} windows belong to no file" for key, has in numbers.items()]
+
+    def _verify_file(self, path: str, row: dict[str, Any], deep: bool) -> str:
+        """What is wrong with a file on the disk."""
+        assert self.settings is not None
+        try:
+            status = os.stat(path) if os.path.exists(path) else os.lstat(path)  # noqa: PTH116, PTH110
+        except OSError as error:
+            return "is not there any more" if isinstance(error, FileNotFoundError) else f"{error.strerror}"
+        changed = "" if (status.st_size, status.st_mtime_ns) == (row["size"], row["mtime_ns"]) else "was changed since"
+        if not deep or row["status"] != OK:
+            return changed
+        try:
+            sound = decode(path, dataclasses.replace(self.settings.windows, rates=()))
+        except AudioError as error:
+            return f"cannot be decoded any more ({error})"
+        return "" if sound.sha256 == row["sha256"] else "its samples were changed since"
+
+    def duplicates(self, similar: float | None = None) -> list[list[str]]:
+        """Group files that hold the same sound; see :func:`find_duplicates`."""
+        windows = self.windows
+        vectors = [] if similar is None else [self.vectors(part) for part in range(len(self.settings.parts))]  # type: ignore[union-attr]
+        groups = find_duplicates(windows.files.sha256, windows.file, vectors, similar)
+        return [[windows.files.paths[file] for file in group] for group in groups]
+
+
+class _Run:
+    """One :meth:`Library.add` at work: networks in batches, commits, figures."""
+
+    def __init__(
+        self,
+        library: Library,
+        scorer: Scorer | None,
+        known: dict[str, _Known],
+        licence: str | None,
+        result: Added,
+        report: Report | None,
+        total: int,
+    ) -> None:
+        self.library, self.scorer, self.known, self.licence, self.result = library, scorer, known, licence, result
+        self.report, self.total, self.done = report, total, 0
+        self.waiting: list[Prepared] = []  # for the networks
+        self.same: list[tuple[Found, str | None]] = []  # decoded, and found to hold what they held
+        self.finished = _Finished()
+        self.licences: dict[str, Any] = {}
+        self.started = self.committed = time.monotonic()
+        self.fingerprint = library.settings.fingerprint  # type: ignore[union-attr]
+
+    def work(self, tasks: Sequence[Task], workers: int) -> None:
+        """Prepare and embed files, and commit what is finished, whatever ends it."""
+        library, result = self.library, self.result
+        settings = library.settings
+        assert settings is not None
+        parts = () if self.scorer is None else self.scorer.parts
+        work = Work(
+            settings.windows,
+            tuple((part.sample_rate("recording"), part.prepare) for part in parts),
+            str(library.path / SPOOL),
+        )
+        self.started = self.committed = time.monotonic()
+        outcomes = prepare_files(work, tasks, workers)
+        with contextlib.closing(outcomes), _on_interrupt() as interrupted:
+            try:
+                for outcome in outcomes:
+                    self.take(outcome)
+                    if interrupted():
+                        result.interrupted = True
+                        break
+                else:
+                    self.embed()
+            finally:
+                self.commit()
+        result.wall_s = time.monotonic() - self.started
+
+    def take(self, outcome: Prepared) -> None:
+        """Take in what became of a file."""
+        self.done += 1
+        if outcome.reason:
+            self.fail(outcome)
+        elif outcome.same:
+            self.same.append((outcome.file, self.licence))
+        else:
+            self.waiting.append(outcome)
+            if sum(len(x.spans) for x in self.waiting) >= BATCH:
+                self.embed()
+        late = time.monotonic() - self.committed > COMMIT_S
+        if late and self.waiting:
+            self.embed()
+        if late or self.finished.rows >= COMMIT_ROWS or self.finished.files + len(self.same) >= COMMIT_FILES:
+            self.commit()
+        if self.report:
+            rate = self.done / max(time.monotonic() - self.started, 1e-9)
+            self.report(f"{rate:.1f} files/s", self.done, self.total)
+
+    def fail(self, outcome: Prepared) -> None:
+        """Keep a file that cannot be indexed, with the reason."""
+        self.result.failed += 1
+        self.result.failures.append((outcome.file.path, outcome.reason))
+        self._finish(outcome, [])
+
+    def touch(self, files: Sequence[tuple[Found, str | None]]) -> None:
+        """Give files that hold what they held their new size, time and licence."""
+
+        self.result.touched += len(files)
+        some: dict[str, tuple[Found, str | None]] = {}
+        rows = 0
+        for file, licence in files:
+            some[file.id] = file, licence
+            rows += max(1, self.known[file.id].windows)
+            if rows >= COMMIT_ROWS or len(some) >= IDS:
+                self._rewrite(some)
+                some, rows = {}, 0
+        self._rewrite(some)
+
+    def _rewrite(self, files: dict[str, tuple[Found, str | None]]) -> None:
+        """Read all rows of files, by id, and let them wait for a commit with the new values."""
+        import pyarrow as pa
+
+        if not files:
+            return
+        names = self.library._table.schema.names
+        rows = self.library._read_table(names, _any_of(list(files)))
+        keys = rows["id"].to_pylist()
+        licences = [
+            old if files[key][1] is None else files[key][1]
+            for key, old in zip(keys, rows["licence"].to_pylist(), strict=True)
+        ]
+        new = {
+            "size": pa.array([files[key][0].size for key in keys], pa.int64()),
+            "mtime_ns": pa.array([files[key][0].mtime_ns for key in keys], pa.int64()),
+            "licence": pa.array(licences, pa.string()),
+        }
+        for name, values in new.items():
+            rows = rows.set_column(names.index(name), name, values)
+        self.finished.tables.append(rows)
+        self.finished.rows += len(rows)
+        self.finished.files += len(files)
+        self.finished.replaced += list(files)
+        if self.finished.rows >= COMMIT_ROWS:
+            self.write()
+
+    def embed(self) -> None:
+        """Run the networks on all that waits."""
+        waiting, self.waiting = self.waiting, []
+        if not waiting:
+            return
+        assert self.scorer is not None
+        columns: list[np.ndarray] = []
+        for number, part in enumerate(self.scorer.parts):
+            arrays = [x.parts[number] for x in waiting]
+            opened = [np.load(x, mmap_mode="r") if isinstance(x, str) else x for x in arrays]
+            vectors = []
+            for batch in _batches(opened, BATCH):
+                begun = time.monotonic()
+                vectors.append(part.embed(batch))
+                self.result.network_s += time.monotonic() - begun
+            columns.append(np.concatenate(vectors))
+            del opened
+            for x in arrays:
+                if isinstance(x, str):
+                    Path(x).unlink()
+        start = 0
+        for outcome in waiting:
+            stop = start + len(outcome.spans)
+            own = [column[start:stop] for column in columns]
+            start = stop
+            if not all(np.isfinite(x).all() for x in own):
+                self.fail(dataclasses.replace(outcome, reason="the model gives values that are not finite"))
+                continue
+            if outcome.file.id in self.known:
+                self.result.replaced += 1
+            else:
+                self.result.new += 1
+            self.result.windows += len(outcome.spans)
+            self.result.audio_s += outcome.duration_s
+            self._finish(outcome, own)
+
+    def _finish(self, outcome: Prepared, vectors: list[np.ndarray]) -> None:
+        """Make the rows of a file."""
+        import pyarrow as pa
+
+        file, count = outcome.file, len(outcome.spans) if vectors else 0
+        spans = np.array(outcome.spans if count else [(np.nan, np.nan)], np.float64)
+        rows = max(count, 1)
+        label = words = os.fsencode(file.label).decode("utf-8", "replace")
+        name = os.path.relpath(file.path, file.root)
+        licence = find_licence(file.path, file.root, self.licences) if self.licence is None else self.licence
+        words = words_of(f"{Path(file.root).name} {words} {name}")
+        schema = self.library._table.schema
+        values: dict[str, Any] = {
+            "id": file.id,
+            "windows": count,
+            "path": os.fsencode(file.path),
+            "root": os.fsencode(file.root),
+            "duration_s": outcome.duration_s,
+            "label": label,
+            "text": words,
+            "licence": licence,
+            "size": file.size,
+            "mtime_ns": file.mtime_ns,
+            "sha256": outcome.sha256,
+            "status": OK if count else "failed",
+            "reason": outcome.reason,
+            "fingerprint": self.fingerprint,
+        }
+        columns: list[Any] = []
+        for field in schema:
+            if field.name == "window":
+                columns.append(pa.array(np.arange(count) if count else [FAILED], field.type))
+            elif field.name in ("start_s", "stop_s"):
+                column = spans[:, 0 if field.name == "start_s" else 1]
+                columns.append(pa.array(column, field.type, mask=np.isnan(column)))
+            elif field.name.startswith("vector_") and count:
+                flat = np.ascontiguousarray(vectors[int(field.name[7:])]).reshape(-1)
+                columns.append(
+                    pa.FixedSizeListArray.from_arrays(pa.array(flat, field.type.value_type), type=field.type)
+                )
+            elif field.name.startswith("vector_"):
+                columns.append(pa.nulls(1, field.type))
+            else:
+                columns.append(pa.array([values[field.name]] * rows, field.type))
+        self.finished.tables.append(pa.Table.from_arrays(columns, schema=schema))
+        self.finished.rows += rows
+        self.finished.files += 1
+        if file.id in self.known:
+            self.finished.replaced.append(file.id)
+
+    def commit(self) -> None:
+        """Write what is finished."""
+        self.touch(self.same)
+        self.same.clear()
+        self.write()
+
+    def write(self) -> None:
+        """Write rows that wait, as one version."""
+        import pyarrow as pa
+
+        finished, self.finished = self.finished, _Finished()
+        self.committed = time.monotonic()
+        if not finished.tables:
+            return
+        schema = self.library._table.schema
+        rows = pa.concat_tables([table.cast(schema) for table in finished.tables]).combine_chunks()
+        self.library._replace(rows, finished.replaced)
+        self.library._cached.clear()
+        self.result.commits += 1
+        if self.result.commits % COMPACT_COMMITS == 0:
+            self.library._compact(GRACE)
+
+
+@contextlib.contextmanager
+def _on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Tell whether Ctrl-C was pressed, instead of being stopped by it: a commit must not be cut."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# --- the same sound twice -------------------------------------------------------------------------------------------
+
+
+def find_duplicates(
+    sha256: Sequence[str], file: np.ndarray, vectors: Sequence[np.ndarray] = (), similar: float | None = None
+) -> list[list[int]]:
+    """Group files whose decoded samples are equal, and with ``similar`` those whose stored windows nearly are.
+
+    Two files are near duplicates if each window of the one with fewer windows has one in the other whose stored rows
+    have a cosine of at least ``similar`` in every part. All pairs of windows are compared, block by block.
+
+    Args:
+        sha256: of the decoded samples of each file.
+        file: ``(windows,)``, the file of each window, ascending.
+        vectors: ``(windows, width)`` of each part.
+        similar: least cosine.
+
+    Returns:
+        groups of two and more files, each sorted, by their first file.
+    """
+    leader = list(range(len(sha256)))
+
+    def find(x: int) -> int:
+        while leader[x] != x:
+            leader[x] = leader[leader[x]]
+            x = leader[x]
+        return x
+
+    def join(a: int, b: int) -> None:
+        a, b = sorted((find(a), find(b)))
+        leader[b] = a
+
+    first: dict[str, int] = {}
+    for number, digest in enumerate(sha256):
+        join(first.setdefault(digest, number), number)
+    if similar is not None and vectors:
+        counts = np.bincount(file, minlength=len(sha256))
+        found: dict[tuple[int, int], set[int]] = {}  # two files -> windows of the shorter that the other has
+        for a, b in _similar_rows(vectors, similar):
+            one, other = int(file[a]), int(file[b])
+            if one == other:
+                continue
+            if (counts[one], one) > (counts[other], other):
+                one, other, a = other, one, b
+            found.setdefault((one, other), set()).add(a)
+        for (one, other), windows in found.items():
+            if len(windows) == counts[one]:
+                join(one, other)
+    groups: dict[int, list[int]] = {}
+    for number in range(len(sha256)):
+        groups.setdefault(find(number), []).append(number)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _similar_rows(vectors: Sequence[np.ndarray], similar: float, size: int = 1_024) -> Iterator[tuple[int, int]]:
+    """Pairs of rows, the lower first, whose cosine is at least ``similar`` in every part; zeros equal zeros."""
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        rows = rows.astype(np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(min=1e-12)
+
+    total = len(vectors[0])
+    for start in range(0, total, size):
+        rows = [unit(x[start : start + size]) for x in vectors]
+        for other in range(start, total, size):
+            alike = np.ones((len(rows[0]), min(size, total - other)), bool)
+            for one, x in zip(rows, vectors, strict=True):
+                alike &= one @ unit(x[other : other + size]).T >= similar
+            for a, b in zip(*np.nonzero(alike), strict=True):
+                if start + a < other + b:
+                    yield int(start + a), int(other + b)
+
+
+# --- small things ---------------------------------------------------------------------------------------------------
+
+
+def _as_scorer(model: Any) -> Scorer:
+    """A loaded model as a scorer; a scorer as it is."""
+    if hasattr(model, "parts"):
+        return model
+    from iminet_viz.scoring import Scorer, part_of
+
+    return Scorer(model.name, (part_of(model),))
+
+
+def _connect(path: Path) -> Any:
+    import lancedb
+
+    return lancedb.connect(path)
+
+
+def _any_of(ids: Sequence[str]) -> str:
+    """Filter of rows by id; ids are hexadecimal digits, so nothing in it is to be quoted."""
+    assert all(key.isalnum() for key in ids)
+    return f"id IN ({', '.join(repr(key) for key in ids)})"
+
+
+def _chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def _batches(arrays: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Join arrays along their first axis to batches of ``size``; the last one has what is left."""
+    rest: list[np.ndarray] = []
+    for row in itertools.chain.from_iterable(arrays):
+        rest.append(row)
+        if len(rest) == size:
+            yield np.stack(rest)
+            rest = []
+    if rest:
+        yield np.stack(rest)
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):  # deleted meanwhile
+                total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118
+    return total
+
+
+def _kind_of(reason: str) -> str:
+    """A reason without its numbers."""
+    return re.sub(r"\d+(\.\d+)?", "N", reason)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _try_lock(file: IO[str]) -> bool:
+    """Lock a file for as long as it is open; tell if it could be."""
+    try:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            file.seek(1 << 30)  # beyond the number, which others shall read
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
+    return True
