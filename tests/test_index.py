@@ -107,4 +107,4 @@ def test_smoke(tmp_path):
     print(rows_of(library), library.status())
     again, library, _ = add(tmp_path / "i", tmp_path / "s")
     assert again.unchanged == 2 and again.windows == 0
-    assert library.verify()== []
+    assert library.verify() == []
