@@ -1084,6 +1084,177 @@ def corpus_make(folder: Path, count: int, workers: int | None, seed: int, force:
     )
 
 
+# --- the sound library ----------------------------------------------------------------------------------------------
+
+
+@main.group()
+def index() -> None:
+    """Make a library of sounds that can be searched by voice, and keep it up."""
+
+
+@index.command("add")
+@click.argument("index_folder", metavar="INDEX", type=FOLDER)
+@click.argument("folders", nargs=-1, required=True, type=FOLDER)
+@click.option("--model", help="What will search it  [default: that of the index; the default model for a new one]")
+@click.option("--workers", type=click.IntRange(0), help="Processes that decode; 0: in this one  [default: one a core]")
+@click.option("--licence", metavar="TEXT", help="Of all these sounds  [default: from LICENSE or sources.json by them]")
+@click.option("--retry", is_flag=True, help="Try files again that could not be indexed.")
+@device_option
+@json_option
+def index_add(
+    index_folder: Path,
+    folders: tuple[Path, ...],
+    model: str | None,
+    workers: int | None,
+    licence: str | None,
+    retry: bool,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Add the sounds of FOLDERS to INDEX, a folder that is made if need be.
+
+    What is there and unchanged is not read; what was changed is replaced; what cannot be indexed is listed with the
+    reason. An interrupted run goes on when the same command runs again. Files that were deleted stay until index
+    remove --missing.
+    """
+    from iminet_viz.index import is_index, open_index
+
+    if device not in ("auto", "cpu"):
+        _device(device)  # loads torch, which nothing needs where nothing is new
+    if model is None and not is_index(index_folder):
+        model = "default"
+    library = open_index(index_folder, model, device)
+    with _progress("") as report:
+        added = library.add(folders, workers=workers, licence=licence, retry=retry, report=report)
+    figures = added.as_dict()
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+    else:
+        for failure in (*figures["failures"], *figures["unlisted"]):
+            click.echo(f"not indexed: {failure['file']}: {failure['reason']}", err=True)
+        click.echo(
+            f"{added.found} files: {added.new} new, {added.replaced} replaced, {added.touched} touched, "
+            f"{added.unchanged} unchanged, {added.failed} not indexed; {added.windows} windows embedded"
+        )
+        if added.windows:
+            rates = f"{figures['files_per_s']:.1f} files/s, {figures['audio_s_per_s']:.0f} s of sound a second"
+            click.echo(f"{added.wall_s:.1f} s, {rates}, {figures['network_share']:.0%} of it in the network")
+    if added.interrupted:
+        click.echo("Interrupted; what is finished is in the index, the same command goes on from there.", err=True)
+        sys.exit(130)
+
+
+@index.command("status")
+@click.argument("index_folder", metavar="INDEX", type=FOLDER)
+@json_option
+def index_status(index_folder: Path, as_json: bool) -> None:
+    """Count what INDEX holds, and what could not be indexed, by reason."""
+    from iminet_viz.index import open_index
+
+    figures = open_index(index_folder).status()
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    settings = figures["settings"]
+    click.echo(f"{figures['files']} files, {figures['windows']} windows, {figures['hours']:.2f} hours, ", nl=False)
+    click.echo(f"{figures['labels']} labels, {figures['bytes'] / 1e6:.1f} MB, version {figures['version']}")
+    click.echo(f"model {settings['model']} ({settings['fingerprint']}), windows of {settings['window_s']:.2f} s")
+    click.echo(f"{figures['failed']} files not indexed")
+    for row in figures["reasons"]:
+        click.echo(f"    {row['files']}: {row['reason']}; {', '.join(row['examples'])}")
+
+
+@index.command("remove")
+@click.argument("index_folder", metavar="INDEX", type=FOLDER)
+@click.argument("paths", nargs=-1, type=FOLDER)
+@click.option("--missing", is_flag=True, help="What is not on the disk any more, below PATHS where there are any.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
+@json_option
+def index_remove(index_folder: Path, paths: tuple[Path, ...], missing: bool, dry_run: bool, as_json: bool) -> None:
+    """Remove files, and all below folders, from INDEX; nothing is deleted but its rows."""
+    from iminet_viz.audio import one_line
+    from iminet_viz.index import open_index
+
+    if not paths and not missing:
+        raise click.UsageError("name PATHS, or --missing")
+    removed = open_index(index_folder).remove(paths, missing=missing, dry_run=dry_run)
+    names = [one_line(Path(path)) for path in removed]
+    if as_json:
+        click.echo(json.dumps({"removed": names, "dry_run": dry_run}, indent=2))
+        return
+    for name in names:
+        click.echo(name)
+    click.echo(f"{len(names)} files {'would be ' if dry_run else ''}removed", err=True)
+
+
+@index.command("verify")
+@click.argument("index_folder", metavar="INDEX", type=FOLDER)
+@click.option("--deep", is_flag=True, help="Decode every file and compare its samples.")
+@json_option
+def index_verify(index_folder: Path, deep: bool, as_json: bool) -> None:
+    """Check that every row of INDEX is complete and the files are as they were; each problem is one line.
+
+    Exit status 1 if there is any.
+    """
+    from iminet_viz.index import open_index
+
+    with _progress("files") as report:
+        problems = open_index(index_folder).verify(deep=deep, report=report)
+    if as_json:
+        click.echo(json.dumps({"problems": problems}, indent=2))
+    else:
+        for problem in problems:
+            click.echo(problem)
+        click.echo(f"{len(problems)} problems", err=True)
+    if problems:
+        sys.exit(1)
+
+
+@index.command("compact")
+@click.argument("index_folder", metavar="INDEX", type=FOLDER)
+@click.option(
+    "--keep-minutes",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="Age of versions that are kept, for those who read them now.",
+)
+@json_option
+def index_compact(index_folder: Path, keep_minutes: float, as_json: bool) -> None:
+    """Join the small files of INDEX and delete its old versions."""
+    from datetime import timedelta
+
+    from iminet_viz.index import open_index
+
+    figures = open_index(index_folder).compact(timedelta(minutes=keep_minutes))
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    click.echo(f"{figures['bytes_before'] / 1e6:.1f} MB before, {figures['bytes_after'] / 1e6:.1f} MB now")
+
+
+@index.command("duplicates")
+@click.argument("index_folder", metavar="INDEX", type=FOLDER)
+@click.option(
+    "--similar",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Also group what the model hears alike: the least cosine of stored rows, such as 0.999.",
+)
+@json_option
+def index_duplicates(index_folder: Path, similar: float | None, as_json: bool) -> None:
+    """Group the files of INDEX that hold the same samples, whatever they are called and however they are packed."""
+    from iminet_viz.audio import one_line
+    from iminet_viz.index import open_index
+
+    groups = [[one_line(Path(x)) for x in group] for group in open_index(index_folder).duplicates(similar)]
+    if as_json:
+        click.echo(json.dumps({"groups": groups}, indent=2))
+        return
+    for number, group in enumerate(groups):
+        click.echo("\n".join(group) + ("\n" if number < len(groups) - 1 else ""))
+    click.echo(f"{len(groups)} groups", err=True)
+
+
 # --- shared ---------------------------------------------------------------------------------------------------------
 
 

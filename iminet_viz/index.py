@@ -511,21 +511,24 @@ class _Finished:
 Report = Callable[[str, int, int], None]
 
 
-def open_index(
-    path: str | os.PathLike[str],
-    model: str | Scorer | Any | None = None,
-) -> Library:
+def open_index(path: str | os.PathLike[str], model: str | Scorer | Any | None = None, device: str = "cpu") -> Library:
     """Open the index in a folder; one that is not there is made by the first :meth:`Library.add`.
 
     Args:
         path: folder of the index.
         model: what it is made with, or searched with: a name that ``load_scorer`` knows, a loaded model or scorer.
             Without one, that of the index.
+        device: of the networks; ``auto`` is the GPU if there is one.
 
     Raises:
         LibraryError: it is not there and no model is named, holds something else, or was made with another model.
     """
-    return Library(path, model)
+    return Library(path, model, device)
+
+
+def is_index(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a folder looks like an index, or like one that was killed while it was made."""
+    return (Path(path) / f"{TABLE}.lance").is_dir()
 
 
 class Library:
@@ -535,7 +538,9 @@ class Library:
         self,
         path: str | os.PathLike[str],
         model: str | Scorer | Any | None = None,
+        device: str = "cpu",
     ) -> None:
+        self.device = device
         self.path = Path(path)
         self._scorer: Scorer | None = None
         if model is not None and not isinstance(model, str):
@@ -600,11 +605,17 @@ class Library:
         return self._scorer
 
     def _load(self) -> Scorer:
+        import torch
+
+        from iminet_viz.checkpoint import DEFAULT_SEARCH
         from iminet_viz.scoring import load_scorer
 
         name = self._name if self.settings is None or self._name is not None else self.settings.model
         assert name is not None
-        return load_scorer(name)
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        return load_scorer(
+            DEFAULT_SEARCH if name == "default" else name, auto if self.device == "auto" else self.device
+        )
 
     def _require_same_model(self) -> None:
         """Refuse another model; equal names are believed until the model is loaded."""

@@ -33,6 +33,13 @@ VERBS = [
     ["gallery"],
     ["gallery", "build"],
     ["gallery", "verify"],
+    ["index"],
+    ["index", "add"],
+    ["index", "status"],
+    ["index", "remove"],
+    ["index", "verify"],
+    ["index", "compact"],
+    ["index", "duplicates"],
     ["data"],
     ["data", "list"],
     ["data", "check"],
@@ -122,7 +129,7 @@ def test_every_verb_is_in_the_help(call):
         *cli.main.commands,
         *(
             f"{group.name} {name}"
-            for group in (cli.experiment, cli.gallery, cli.data, cli.corpus)
+            for group in (cli.experiment, cli.gallery, cli.index, cli.data, cli.corpus)
             for name in group.commands
         ),
     }
