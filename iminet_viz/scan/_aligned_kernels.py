@@ -69,6 +69,42 @@ def _root(builder: Any, x: Any) -> Any:
 
 
 @intrinsic
+def _turn(typing, words, starts, begin, turned, position):  # type: ignore[no-untyped-def]
+    """Lay sixteen words of sixteen rows side by side, 128 added to each byte.
+
+    ``words`` from ``starts`` ``(16,)`` + ``begin`` on, to ``turned`` ``(16, 16)`` from ``position`` on: first the first
+    word of each row. Halves, quarters and so on change places between rows, as a matrix is transposed.
+    """
+    signature = types.void(words, starts, begin, turned, position)
+
+    def generate(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        words, starts, turned = (
+            context.make_array(sig.args[number])(context, builder, args[number]).data for number in (0, 1, 3)
+        )
+        lines = []
+        for lane in range(LANES):
+            start = builder.add(builder.load(builder.gep(starts, [ir.Constant(_SIZE, lane)])), args[2])
+            lines.append(builder.load(builder.bitcast(builder.gep(words, [start]), _INTS.as_pointer()), align=4))
+        step = LANES // 2
+        while step:
+            first = [lane if not lane & step else lane - step + LANES for lane in range(LANES)]
+            second = [lane + step if not lane & step else lane + LANES for lane in range(LANES)]
+            for i in range(LANES):
+                if not i & step:
+                    pair = lines[i], lines[i + step]
+                    for row, order in ((i, first), (i + step, second)):
+                        lines[row] = builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(_INT, LANES), order))
+            step //= 2
+        high = ir.Constant(_INTS, [0x80808080] * LANES)
+        for i, line in enumerate(lines):
+            place = builder.gep(turned, [builder.add(args[4], ir.Constant(_SIZE, i * LANES))])
+            builder.store(builder.xor(line, high), builder.bitcast(place, _INTS.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def _strip(  # type: ignore[no-untyped-def]
     typing, query, first, quads, rows, norms, scale, frames, numbers, starts, table, offset, corner, lowest
 ):
@@ -201,17 +237,21 @@ def bound_costs(  # type: ignore[no-untyped-def]
     scratch = scratch[(-(scratch.ctypes.data // 4)) % LANES :]
     norm_of, table = scratch, scratch[frames * LANES :]
     scale, lowest = scratch[2 * frames * LANES :], scratch[(2 * frames + 1) * LANES :]
-    log_s = np.empty(LANES, np.float32)
+    log_s, row_starts = np.empty(LANES, np.float32), np.empty(LANES, np.int64)
     for block in range(0, len(ids), LANES):
         count = min(LANES, len(ids) - block)
-        for lane in range(count):
-            bounds[block + lane] = np.inf
+        for lane in range(LANES):
+            row_starts[lane] = ids[block + min(lane, count - 1)] * words.shape[1]
+        bounds[block : block + count] = np.inf
         for c in range(n_cuts):
+            begin = c * per_cut
+            whole = frames * quads // LANES * LANES
+            for k in range(0, whole, LANES):
+                _turn(words, row_starts, begin + k, rows, k * LANES)
             for lane in range(LANES):
                 row = ids[block + min(lane, count - 1)]
-                begin = c * per_cut
-                for k in range(frames * quads):
-                    rows[k * LANES + lane] = words[row, begin + k] ^ np.int32(-2139062144)  # 128 more each
+                for k in range(whole, frames * quads):
+                    rows[k * LANES + lane] = words[row, begin + k] ^ np.int32(-2139062144)
                 scale[lane] = numbers[row, begin + frames * quads]
                 log_s[lane] = numbers[row, begin + frames * quads + 1]
                 for j in range(frames):
