@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 PARTIAL = 256  # values that are summed in float32 before float64 takes over
+TILE = 64  # rows that all queries meet while they are in the cache
 # Sums may be taken in any order, which the bounds allow for. Infinities stay what they are.
 REORDER = {"reassoc", "contract", "nsz", "nnan"}
 
@@ -47,7 +48,7 @@ def _keep(best, floor, slack, count, values, numbers, q, score, number):  # type
     values[q, count[q]] = score
     numbers[q, count[q]] = number
     count[q] += 1
-    if count[q] < values.shape[1]:
+    if count[q] <= values.shape[1] - TILE:
         return False
     left = 0
     for i in range(count[q]):
@@ -56,7 +57,7 @@ def _keep(best, floor, slack, count, values, numbers, q, score, number):  # type
             numbers[q, left] = numbers[q, i]
             left += 1
     count[q] = left
-    return 2 * left > values.shape[1]  # the room must grow
+    return 2 * left > values.shape[1]  # the room must grow, after this tile
 
 
 @_compiled(fastmath=REORDER)
@@ -64,22 +65,23 @@ def scan_factorised(  # type: ignore[no-untyped-def]
     rows, first, last, allowed, queries, starts, weight, best, floor, slack, count, values, numbers
 ):
     """Scan rows ``first`` to ``last`` for all queries; returns the row to go on with when there is no more room."""
-    width, zero = rows.shape[1], np.float32(0)
-    for number in range(first, last):
-        if len(allowed) and not allowed[number]:
-            continue
-        row, full = rows[number], False
+    width, zero, scores = rows.shape[1], np.float32(0), np.empty(TILE, np.float32)
+    for start in range(first, last, TILE):
+        tile, full = rows[start : min(start + TILE, last)], False
         for q in range(len(starts) - 1):
-            highest = np.float32(-np.inf)
+            scores[:] = -np.inf
             for window in range(starts[q], starts[q + 1]):
-                query, score = queries[window], zero
-                for j in range(width):
-                    score += weight[j] * max(query[j] + np.float32(row[j]), zero)
-                highest = max(highest, score)
-            if highest >= floor[q]:
-                full |= _keep(best, floor, slack, count, values, numbers, q, highest, number)
+                query = queries[window]
+                for r in range(len(tile)):
+                    row, score = tile[r], zero
+                    for j in range(width):
+                        score += weight[j] * max(query[j] + np.float32(row[j]), zero)
+                    scores[r] = max(scores[r], score)
+            for r in range(len(tile)):
+                if scores[r] >= floor[q] and (not len(allowed) or allowed[start + r]):
+                    full |= _keep(best, floor, slack, count, values, numbers, q, scores[r], start + r)
         if full:
-            return number + 1
+            return start + len(tile)
     return last
 
 
@@ -88,25 +90,26 @@ def scan_cosine(  # type: ignore[no-untyped-def]
     rows, first, last, allowed, queries, starts, factor, shift, best, floor, slack, count, values, numbers
 ):
     """As :func:`scan_factorised`; a window's score is ``factor`` of the row times its product, and its ``shift``."""
-    width = rows.shape[1]
-    for number in range(first, last):
-        if len(allowed) and not allowed[number]:
-            continue
-        row, full = rows[number], False
+    width, scores = rows.shape[1], np.empty(TILE, np.float32)
+    for start in range(first, last, TILE):
+        tile, full = rows[start : min(start + TILE, last)], False
         for q in range(len(starts) - 1):
-            highest = np.float32(-np.inf)
+            scores[:] = -np.inf
             for window in range(starts[q], starts[q + 1]):
-                query, total = queries[window], 0.0
-                for start in range(0, width, PARTIAL):
-                    part = np.float32(0)
-                    for j in range(start, min(start + PARTIAL, width)):
-                        part += query[j] * np.float32(row[j])
-                    total += np.float64(part)
-                highest = max(highest, np.float32(total * factor[number] + shift[window]))
-            if highest >= floor[q]:
-                full |= _keep(best, floor, slack, count, values, numbers, q, highest, number)
+                query = queries[window]
+                for r in range(len(tile)):
+                    row, total = tile[r], 0.0
+                    for begin in range(0, width, PARTIAL):
+                        part = np.float32(0)
+                        for j in range(begin, min(begin + PARTIAL, width)):
+                            part += query[j] * np.float32(row[j])
+                        total += np.float64(part)
+                    scores[r] = max(scores[r], np.float32(total * factor[start + r] + shift[window]))
+            for r in range(len(tile)):
+                if scores[r] >= floor[q] and (not len(allowed) or allowed[start + r]):
+                    full |= _keep(best, floor, slack, count, values, numbers, q, scores[r], start + r)
         if full:
-            return number + 1
+            return start + len(tile)
     return last
 
 

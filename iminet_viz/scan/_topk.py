@@ -39,10 +39,11 @@ def in_threads(work: Callable[[int, int], None], count: int, row_bytes: int) -> 
     """Do ``work(first, last)`` over all rows, some at a time, in as many threads as numba would take."""
     import numba
 
-    n_threads = numba.config.NUMBA_NUM_THREADS  # cores this process may use, or what the environment says
+    n_threads = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # cores this process may use, or what the environment says
     chunk = int(np.clip(-(-count // (4 * n_threads)), (CHUNK_BYTES >> 4) // row_bytes, CHUNK_BYTES // row_bytes))
     chunk = max(chunk, 1)
-    firsts, lock, failures = iter(range(0, count, chunk)), threading.Lock(), []
+    firsts, lock = iter(range(0, count, chunk)), threading.Lock()
+    failures: list[BaseException] = []
 
     def run() -> None:
         while not failures:
@@ -220,7 +221,7 @@ class VectorRows(ABC):
         if checked.ndim != 2 or checked.shape[1] != self._width or not len(checked):
             raise SearchError(f"a query of shape {checked.shape}, expected (windows, {self._width}), one at least")
         if not np.abs(checked).max(initial=0) < LARGEST:
-            raise SearchError("the query holds NaN or infinite values, or such as no model gives")
+            raise SearchError("the query holds NaN, infinite or absurdly large values")
         return checked
 
     def _range(self) -> tuple[np.ndarray, np.ndarray]:
@@ -305,8 +306,8 @@ class VectorRows(ABC):
                 kept.append([part.cpu().numpy() for part in (query, row + first, scores[query, row])])
         finally:
             torch.set_float32_matmul_precision(precision)
-        query, number, approximate = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-        return [(number[query == q], approximate[query == q]) for q in range(n_queries)]
+        of, number, approximate = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+        return [(number[of == q], approximate[of == q]) for q in range(n_queries)]
 
     def _best(
         self, query: np.ndarray, k: int, numbers: np.ndarray, approximate: np.ndarray, eps: float

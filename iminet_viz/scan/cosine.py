@@ -1,7 +1,7 @@
 """Cosine of vectors: IMISOUND (7,200 values) and the baselines that pool over a clip.
 
-The error of a scan, for :mod:`iminet_viz.scan._topk`. Queries are of length 1, and the products of a query with a row of
-length 1 are together at most 1 (Cauchy-Schwarz), so a sum of n of them is off by n roundings. The compiled loop sums
+The error of a scan, for :mod:`iminet_viz.scan._topk`. Queries are of length 1, and the products of a query with a row
+of length 1 are together at most 1 (Cauchy-Schwarz), so a sum of n of them is off by n roundings. The compiled loop sums
 256 in float32 and those sums in float64, so its n is 256 and not 7,200: cosines of pooled features differ little.
 
 In int8 rows of length 1 are stored as ``centre + step * code``; the centre's share of a score is the query's alone. The
