@@ -10,7 +10,8 @@
     ├── CheckpointError     a stored model that cannot be trusted or does not fit
     ├── TrainingError       a recipe that cannot be run
     ├── PatternError        a neuron, objective or optimisation that fails
-    └── GalleryError        a gallery that cannot be written or does not verify
+    ├── GalleryError        a gallery that cannot be written or does not verify
+    └── AppError            an app that cannot start, or that is asked for what it may not give
 
 Everything else that escapes is our bug and shows its traceback.
 """
@@ -50,3 +51,7 @@ class PatternError(IminetVizError):
 
 class GalleryError(IminetVizError):
     """A gallery that cannot be written or does not verify; the message names the entry."""
+
+
+class AppError(IminetVizError):
+    """An app that cannot start, or that is asked for what it may not give; the message says what was expected."""

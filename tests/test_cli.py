@@ -31,6 +31,7 @@ VERBS = [
     ["gallery"],
     ["gallery", "build"],
     ["gallery", "verify"],
+    ["app"],
     ["data"],
     ["data", "list"],
     ["data", "check"],
