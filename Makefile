@@ -1,10 +1,13 @@
-# The two commands of the README: `make gallery` and `make test`. Each makes the environment first.
+# The commands of the README: `make app`, `make gallery` and `make test`. Each makes the environment first.
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 GALLERY := out/gallery
 
-.PHONY: gallery test check clean
+.PHONY: app gallery test check clean
+
+app: $(VENV)/.installed
+	$(BIN)/iminet-viz app
 
 gallery: $(VENV)/.installed
 	$(BIN)/iminet-viz gallery build --models tl-iminet-conv123 tl-iminet-scratch --neurons 4 --out $(GALLERY) --force

@@ -932,6 +932,42 @@ def compare(
     click.echo(f"Open {(out / 'index.html').resolve().as_uri()}")
 
 
+# --- the app --------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--index", type=FOLDER, help="Sound library to search  [default: the demo library]")
+@click.option("--gallery", type=FOLDER, help="Gallery to browse  [default: the shipped one]")
+@click.option(
+    "--model", default="default", show_default=True, help="Shipped name or folder of the model that searches."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another one needs --auth.")
+@click.option("--port", type=click.IntRange(1, 65535), help="[default: the first free one from 7860]")
+@click.option("--auth", metavar="USER:PASSWORD", help="Ask everybody for it.")
+@click.option("--no-browser", is_flag=True, help="Do not open one.")
+def app(
+    index: Path | None,
+    gallery: Path | None,
+    model: str,
+    host: str,
+    port: int | None,
+    auth: str | None,
+    no_browser: bool,
+) -> None:
+    """Open the app in a browser: search by voice, browse and make patterns, compare, explain.
+
+    It works without a network, and only this machine can reach it, unless --host says otherwise.
+    """
+    from iminet_viz.app import AppSettings, launch
+    from iminet_viz.errors import AppError
+
+    user, colon, password = (auth or "").partition(":")
+    if auth is not None and not (user.strip() and colon and password):
+        raise AppError("--auth: expected USER:PASSWORD, neither of them empty")
+    pair = None if auth is None else (user.strip(), password)
+    launch(AppSettings(index, gallery, model, host, port, pair, browser=not no_browser))
+
+
 # --- data sets ------------------------------------------------------------------------------------------------------
 
 

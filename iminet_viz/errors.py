@@ -13,7 +13,7 @@
     ├── LibraryError        an index that cannot be read, written or searched by a model
     ├── PatternError        a neuron, objective or optimisation that fails
     ├── GalleryError        a gallery that cannot be written or does not verify
-    └── SearchError         a library or a query that cannot be searched
+    └── AppError            an app that cannot start, or that is asked for what it may not give
 
 Everything else that escapes is our bug and shows its traceback.
 """
@@ -61,3 +61,7 @@ class PatternError(IminetVizError):
 
 class GalleryError(IminetVizError):
     """A gallery that cannot be written or does not verify; the message names the entry."""
+
+
+class AppError(IminetVizError):
+    """An app that cannot start, or that is asked for what it may not give; the message says what was expected."""

@@ -40,6 +40,7 @@ VERBS = [
     ["index", "verify"],
     ["index", "compact"],
     ["index", "duplicates"],
+    ["app"],
     ["data"],
     ["data", "list"],
     ["data", "check"],

@@ -30,6 +30,7 @@ LAYERS = [
     ["tables"],
     ["comparison_report"],
     ["gallery", "experiments", "explanation"],
+    ["app"],
     ["cli"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,264 @@
+"""What all tabs of the app share: settings, models, the gallery, files that may be served, links between tabs.
+
+A tab is a file ``app/NAME.py`` with ``def build(context: Context) -> None``, called inside ``with gr.Tab(...)``::
+
+    def build(context):
+        query = gr.Audio(type="filepath")
+        ...
+        gr.api(search, api_name="search")                        # a function with type hints: plain values in and out
+        button.click(show, query, hits, api_visibility="private")         # what the page itself calls, hidden
+        context.on_visit("search", open_query, [query])                   # what a link to this tab does
+
+**Links between tabs.** Every state worth a link is an address:
+``?tab=patterns&id=tl-iminet-conv123/imitation.conv2/17`` shows a neuron's pattern,
+``?tab=explain&query=TOKEN&candidate=TOKEN&model=NAME`` explains a hit (tokens of :meth:`Context.keep`).
+:meth:`Context.link` writes them, escaped. Put one into any HTML as ``<a href="...">``: the page follows it without
+loading anew (``address.js``), so that recordings in other tabs stay; the back button works; the same address opens the
+same state in another window. A tab that can be linked to says what to do by :meth:`Context.on_visit`; the frame selects
+the tab. Names of the tabs: search, patterns, make, compare, explain, study.
+
+**Files.** :meth:`Context.url` is the address of a file in the gallery, in the work folder, or in a folder given to
+:meth:`Context.serve`; nothing else on the machine can be had, no link leads out, and only pictures, sounds, arrays and
+JSON. A sound that another tab shall find again goes into :meth:`Context.keep`, which answers the token for the link.
+
+**What comes from files or users is text**: build HTML with :func:`tag`, which escapes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import html
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from iminet_viz.errors import AppError, GalleryError
+
+if TYPE_CHECKING:
+    from iminet_viz.checkpoint import TrainedModel
+
+SHIPPED_GALLERY = Path(__file__).resolve().parents[2] / "gallery"
+SERVED = {".png", ".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aif", ".aiff", ".npy", ".json", ".csv"}
+KEEP_S = 3600  # kept files and uploads live so long after they were written
+MOST_MODELS = 8  # in memory at once
+VOID_TAGS = {"img", "br", "input", "source"}
+
+
+@dataclasses.dataclass(frozen=True)
+class AppSettings:
+    """How the app is started."""
+
+    index: Path | None = None  # sound library; None: the demo library
+    gallery: Path | None = None  # None: the shipped one
+    model: str = "default"  # of the search
+    host: str = "127.0.0.1"
+    port: int | None = None  # None: the first free one from 7860
+    auth: tuple[str, str] | None = None  # user, password
+    max_upload_mb: int = 100
+    max_upload_s: float = 600.0  # of a sound that is uploaded or recorded
+    queue_size: int = 40  # requests that wait; one more is told to come back
+    browser: bool = True  # open one
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Entries of a gallery by their id (``model/layer/neuron``), as its manifest has them."""
+
+    folder: Path | None = None
+    entries: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    measures: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)  # label, unit, meaning
+    manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def models(self) -> list[str]:
+        """In the order of the manifest."""
+        return list(dict.fromkeys(str(entry["model"]) for entry in self.entries.values()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Visit:
+    """What a tab does when a link leads to it."""
+
+    tab: str
+    function: Callable[..., Any]
+    outputs: Sequence[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What all tabs share; see the head of this file. One for the life of the app, used from many threads."""
+
+    settings: AppSettings
+    gallery: Gallery
+    folder: Path  # for temporary files; emptied and removed at the end
+    roots: dict[str, Path] = dataclasses.field(default_factory=dict)  # folders that are served, by name
+    allowed: list[str] = dataclasses.field(default_factory=list)  # the same folders, for gradio
+    visits: list[Visit] = dataclasses.field(default_factory=list)
+    models: dict[str, TrainedModel] = dataclasses.field(default_factory=dict)
+    lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
+
+    def model(self, name: str) -> TrainedModel:
+        """Load a model once; the copy is shared, so it must not be changed (``copy.deepcopy`` its network to optimise).
+
+        Raises:
+            CheckpointError: there is no such shipped model, or it is damaged.
+        """
+        from iminet_viz.checkpoint import load_model, shipped_models
+        from iminet_viz.errors import CheckpointError
+
+        if name not in ("default", self.settings.model, *shipped_models()):  # a user's word is never a path
+            raise CheckpointError(f"no model {name!r}, expected one of: {', '.join(shipped_models())}")
+        with self.lock:
+            if name not in self.models:
+                while len(self.models) >= MOST_MODELS:
+                    self.models.pop(next(iter(self.models)))
+                self.models[name] = load_model(name)
+            return self.models[name]
+
+    def link(self, tab: str, **query: object) -> str:
+        """Address of a tab's state, for ``href``; relative, so that it works behind any host."""
+        return "?" + urlencode({"tab": tab, **{key: str(value) for key, value in query.items()}}, safe="/")
+
+    def on_visit(self, tab: str, function: Callable[..., Any], outputs: Sequence[Any]) -> None:
+        """Call ``function(query)`` when a link leads to ``tab``; ``query`` is ``{name: text}`` from anybody.
+
+        It returns one value for each of ``outputs``, as an event of gradio does.
+        """
+        self.visits.append(Visit(tab, function, outputs))
+
+    def serve(self, name: str, folder: Path) -> None:
+        """Let the files of a folder be had under a name (letters, digits, ``-``)."""
+        self.roots[name] = folder.resolve()
+        self.allowed.append(str(self.roots[name]))
+
+    def url(self, path: Path) -> str:
+        """Address of a served file, relative to the page.
+
+        Raises:
+            AppError: it is in none of the folders that are served.
+        """
+        whole = path.resolve()
+        for name, root in self.roots.items():
+            if whole.is_relative_to(root):
+                return f"gradio_api/file=@{name}/{quote(whole.relative_to(root).as_posix())}"
+        raise AppError(f"{path.name}: is in no folder that the app may show")
+
+    def keep(self, path: Path) -> str:
+        """Copy a file to where other tabs find it for an hour; returns the token that :meth:`kept` takes."""
+        kept = self.folder / "kept"
+        kept.mkdir(exist_ok=True)
+        for old in kept.iterdir():
+            with contextlib.suppress(OSError):  # another thread was first
+                if time.time() - old.stat().st_mtime > KEEP_S:
+                    old.unlink()
+        token = secrets.token_urlsafe(12)
+        suffix = path.suffix.lower()
+        shutil.copyfile(path, kept / f"{token}{suffix if suffix in SERVED else '.bin'}")
+        return token
+
+    def kept(self, token: str) -> Path | None:
+        """The file of a token from :meth:`keep`; None where it is gone or never was."""
+        if not token.replace("-", "").replace("_", "").isalnum():
+            return None
+        return next((path for path in (self.folder / "kept").glob(f"{token}.*") if path.is_file()), None)
+
+    def scratch(self, suffix: str = "") -> Path:
+        """A new name in the work folder, for a file or folder of one session."""
+        folder = self.folder / "scratch"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{secrets.token_urlsafe(12)}{suffix}"
+
+
+def open_context(settings: AppSettings) -> Context:
+    """Read the gallery and make the work folder.
+
+    Raises:
+        GalleryError: the folder named by the settings is no gallery.
+    """
+    gallery = read_gallery(settings.gallery or SHIPPED_GALLERY, optional=settings.gallery is None)
+    folder = Path(tempfile.mkdtemp(prefix="iminet-viz-")).resolve()
+    context = Context(settings, gallery, folder)
+    # gradio puts uploads and what it serves there; by default both would outlive the app
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
+    os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")
+    for name in ("uploads", "kept", "scratch"):
+        (folder / name).mkdir()
+    for name in ("kept", "scratch"):
+        context.serve(name, folder / name)
+    if gallery.folder is not None:
+        context.serve("gallery", gallery.folder)
+    return context
+
+
+def close_context(context: Context) -> None:
+    """Remove the work folder with all uploads."""
+    shutil.rmtree(context.folder, ignore_errors=True)
+
+
+def read_gallery(folder: Path, optional: bool = False) -> Gallery:
+    """Read the manifest of a gallery; entries that are not whole are left out.
+
+    Raises:
+        GalleryError: there is no manifest, or it is none.
+    """
+    if optional and not (folder / "manifest.json").is_file():
+        return Gallery()
+    try:  # not by checkpoint.read_json: that would load torch before the first page
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        listed = list(manifest["entries"])
+    except OSError as error:
+        raise GalleryError(f"{folder}: is no gallery, its manifest.json cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise GalleryError(f"{folder}: is no gallery, its manifest.json is damaged") from None
+    folder = folder.resolve()
+    entries: dict[str, Mapping[str, Any]] = {}
+    for entry in listed:
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            home = (folder / entry["folder"]).resolve()
+            words = all(isinstance(entry[key], str) for key in ("id", "model", "layer", "picture"))
+            parts = all(isinstance(entry[key], dict) for key in ("evidence", "inputs"))
+            if words and parts and home.is_relative_to(folder) and isinstance(entry["neuron"], int):
+                entries[entry["id"]] = entry
+    measures = manifest.get("measures")
+    return Gallery(folder, entries, measures if isinstance(measures, dict) else {}, manifest)
+
+
+def tag(name: str, *children: object, **attributes: object) -> str:
+    """Write an HTML element; text and attributes are escaped, children made by this function are not escaped again.
+
+    ``class_`` is class, ``data_url`` is data-url; True writes the bare attribute, None and False leave it out.
+    """
+    written = ""
+    for key, value in attributes.items():
+        if value is None or value is False:
+            continue
+        attribute = key.rstrip("_").replace("_", "-")
+        written += f" {attribute}" if value is True else f' {attribute}="{html.escape(str(value), quote=True)}"'
+    if name in VOID_TAGS:
+        return Markup(f"<{name}{written}>")
+    return Markup(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def join(children: Iterable[object]) -> Markup:
+    """Children of an element one after the other: text escaped, elements as they are, None left out."""
+    parts = (
+        child if isinstance(child, Markup) else html.escape(str(child), quote=False)
+        for child in children
+        if child is not None
+    )
+    return Markup("".join(parts))
+
+
+class Markup(str):
+    """HTML that :func:`tag` wrote, in which everything foreign is escaped."""
+
+    __slots__ = ()

@@ -1,0 +1,110 @@
+"""The frame of the app: header, tabs, the links between them, and the server."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+from typing import Any
+from urllib.parse import parse_qsl
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from iminet_viz.app._context import Context, Visit, tag
+from iminet_viz.app._gate import Gate
+from iminet_viz.app._theme import make_theme, read_asset
+
+NAME = "iminet-viz"
+PURPOSE = "Look into and listen to networks that search sounds by voice."
+TABS = {  # module, which is also the tab's name in addresses: title
+    "search": "Search",
+    "patterns": "Patterns",
+    "make": "Make a pattern",
+    "compare": "Compare",
+    "explain": "Explain",
+    "study": "Listen test",
+}
+CLEAN_S, OLD_S = 600, 3600  # how often uploads are looked through, and at which age they go
+MOST_AT_ONCE = 2  # of each function that does not say otherwise
+
+
+def build_app(context: Context) -> gr.Blocks:
+    """Put the header and the tabs together, and wire the links between them."""
+    present = [name for name in TABS if importlib.util.find_spec(f"iminet_viz.app.{name}")]
+    with gr.Blocks(
+        title=NAME, analytics_enabled=False, delete_cache=(CLEAN_S, OLD_S), fill_width=True, elem_id="iv-app"
+    ) as app:
+        gr.HTML(_header(), elem_id="iv-header", js_on_load=None)
+        tabs = gr.Tabs(elem_id="iv-tabs")
+        with tabs:
+            for name in present:
+                with gr.Tab(TABS[name], id=name, elem_id=f"iv-tab-{name}") as tab:
+                    importlib.import_module(f"iminet_viz.app.{name}").build(context)
+                # a reload comes back to the tab; a link, which names more than it, stays
+                tab.select(None, js=f"() => {{ if (window.ivSelected) window.ivSelected({json.dumps(name)}); }}")
+        address = gr.HTML(
+            "", visible="hidden", js_on_load=read_asset("address.js").replace("__TABS__", json.dumps(present))
+        )
+
+        def select(event: gr.EventData) -> Any:
+            return gr.Tabs(selected=_query_of(event)["tab"])
+
+        address.visit(select, None, tabs, queue=False, show_progress="hidden", api_visibility="private")
+        for visit in context.visits:
+            if visit.tab in present:
+                _wire(address, visit)
+    app.queue(max_size=context.settings.queue_size, default_concurrency_limit=MOST_AT_ONCE)
+    return app
+
+
+def _wire(address: Any, visit: Visit) -> None:
+    def arrive(event: gr.EventData) -> Any:
+        return visit.function(_query_of(event))
+
+    listener = getattr(address, visit.tab)
+    listener(arrive, None, list(visit.outputs), show_progress="hidden", api_visibility="private")
+
+
+def _query_of(event: Any) -> dict[str, str]:
+    return dict(parse_qsl(str(event._data.get("query", "")).lstrip("?"), max_num_fields=20))
+
+
+def _header() -> str:
+    button = tag("button", "◐", type="button", data_iv="theme", class_="iv-icon", aria_label="Light or dark theme")
+    return tag(
+        "header",
+        tag("div", tag("h1", NAME), tag("p", PURPOSE), class_="iv-titles"),
+        button,
+        tag("p", class_="iv-sr", id="iv-said", role="status"),
+        class_="iv-header",
+    )
+
+
+def start_app(app: gr.Blocks, context: Context) -> None:
+    """Serve the app from threads of its own; only what the context serves can be had."""
+    settings = context.settings
+    uploads = context.folder / "uploads"
+    app.launch(
+        server_name=settings.host,
+        server_port=settings.port,
+        auth=settings.auth,
+        inbrowser=settings.browser,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        show_error=True,
+        max_file_size=f"{settings.max_upload_mb}mb",
+        allowed_paths=context.allowed,  # the same list: a folder may be added while the app runs
+        blocked_paths=[],
+        enable_monitoring=False,
+        run_history=False,
+        mcp_server=False,
+        ssr_mode=False,
+        pwa=False,
+        footer_links=["api", "settings"],
+        app_kwargs={"middleware": [Middleware(Gate, roots=context.roots, uploads=uploads)]},
+        theme=make_theme(),
+        css=read_asset("app.css"),
+        head=f"<script>{read_asset('app.js')}</script>",
+    )

@@ -1,0 +1,108 @@
+// What the page does by itself: theme, sounds with a playhead, copying links. Links between tabs: address.js.
+(() => {
+  "use strict";
+  const KEY = "iminet-viz-theme"; // the same as of the static pages
+  const dark = () => document.body.classList.contains("dark");
+  const say = (text) => { const line = document.getElementById("iv-said"); if (line) line.textContent = text; };
+
+  // gradio follows the system or ?__theme=; what was chosen by the button comes before the system
+  const remembered = () => {
+    try {
+      const theme = localStorage.getItem(KEY);
+      if ((theme === "light" || theme === "dark") && !/[?&]__theme=/.test(location.search)) document.body.classList.toggle("dark", theme === "dark");
+    } catch (error) { /* no storage: the system's preference holds */ }
+  };
+  document.addEventListener("DOMContentLoaded", () => { remembered(); setTimeout(remembered, 300); setTimeout(remembered, 1500); });
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-iv]");
+    if (!button) return;
+    const wish = button.dataset.iv;
+    if (wish === "theme") {
+      document.body.classList.toggle("dark");
+      try { localStorage.setItem(KEY, dark() ? "dark" : "light"); } catch (error) { /* not remembered */ }
+      say(dark() ? "dark theme" : "light theme");
+    } else if (wish === "copy") {
+      copy(button);
+    } else if (wish === "play") {
+      toggle(button.closest(".iv-player").querySelector("audio"));
+    }
+  });
+
+  async function copy(button) {
+    const text = new URL(button.dataset.link, location.href).href;
+    const label = button.dataset.label || (button.dataset.label = button.textContent);
+    let copied = false;
+    try { await navigator.clipboard.writeText(text); copied = true; } catch (error) {
+      const area = document.createElement("textarea");
+      area.value = text; area.className = "iv-sr";
+      document.body.append(area); area.select();
+      try { copied = document.execCommand("copy"); } catch (failure) { /* told below */ }
+      area.remove(); button.focus();
+    }
+    button.textContent = copied ? "Link copied" : "Copy it from the address bar";
+    say(button.textContent);
+    setTimeout(() => { button.textContent = label; }, 2000);
+  }
+
+  // ---- sounds: one plays at a time; its playhead moves over every picture of its figure that shows its side
+  let playing = null, frame = 0;
+  const clock = (seconds) => `${(Math.max(seconds, 0) || 0).toFixed(1)} s`;
+  function toggle(audio) {
+    if (audio.paused) { if (audio.ended || audio.currentTime >= audio.duration) audio.currentTime = 0; audio.play().catch(() => broken(audio)); } else audio.pause();
+  }
+  function broken(audio) {
+    const player = audio.closest(".iv-player");
+    if (player) { player.classList.add("broken"); player.querySelector(".iv-time").textContent = "cannot be played"; }
+  }
+  const heads = (audio) => {
+    const figure = audio.closest(".iv-figure");
+    return figure ? [...figure.querySelectorAll(".iv-head")].filter((head) => head.dataset.side === audio.dataset.side) : [];
+  };
+  function draw(audio) {
+    const total = Number(audio.dataset.seconds) || audio.duration || 0;
+    const share = total ? Math.min(audio.currentTime / total, 1) : 0;
+    const player = audio.closest(".iv-player");
+    player.querySelector(".iv-time").textContent = `${clock(audio.currentTime)} of ${clock(total)}`;
+    const seek = player.querySelector("input[type=range]");
+    if (seek && document.activeElement !== seek || !audio.paused) seek.value = String(Math.round(share * 1000));
+    for (const head of heads(audio)) {
+      head.hidden = audio.paused && audio.currentTime === 0;
+      const { left, width } = head.dataset;
+      head.style.left = `${100 * (Number(left) + share * Number(width))}%`;
+    }
+  }
+  function follow() {
+    if (!playing || playing.paused || !playing.isConnected) { frame = 0; return; }
+    draw(playing);
+    frame = requestAnimationFrame(follow);
+  }
+  const ours = (event) => event.target instanceof HTMLAudioElement && event.target.closest(".iv-player");
+  document.addEventListener("play", (event) => {
+    for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
+    if (playing && playing !== event.target && !playing.isConnected) playing.pause(); // its figure is gone
+    if (!ours(event)) return;
+    for (const head of event.target.closest(".iv-figure")?.querySelectorAll(".iv-head") || []) head.hidden = true;
+    playing = event.target;
+    playing.closest(".iv-player").classList.add("playing");
+    if (!frame) frame = requestAnimationFrame(follow);
+  }, true);
+  for (const name of ["pause", "ended"]) document.addEventListener(name, (event) => {
+    if (!ours(event)) return;
+    event.target.closest(".iv-player").classList.remove("playing");
+    draw(event.target);
+  }, true);
+  for (const name of ["timeupdate", "loadedmetadata", "seeked"]) document.addEventListener(name, (event) => { if (ours(event) && event.target.paused !== undefined) draw(event.target); }, true);
+  document.addEventListener("error", (event) => { if (ours(event)) broken(event.target); }, true);
+  document.addEventListener("input", (event) => {
+    const player = event.target.type === "range" && event.target.closest(".iv-player");
+    if (!player) return;
+    const audio = player.querySelector("audio");
+    const total = Number(audio.dataset.seconds) || audio.duration || 0;
+    audio.currentTime = total * Number(event.target.value) / 1000;
+    draw(audio);
+  });
+  // a figure that is replaced while it plays falls silent
+  new MutationObserver(() => { if (playing && !playing.paused && !playing.isConnected) playing.pause(); })
+    .observe(document.documentElement, { childList: true, subtree: true });
+})();
