@@ -27,6 +27,7 @@ PUBLIC = {
     "maximize_many",
     "objectives",
     "plot_explanation",
+    "open_index",
     "plot_pattern",
     "save_audio",
     "sonify",
