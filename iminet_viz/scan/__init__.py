@@ -11,6 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
+from iminet_viz.scan.cosine import CosineRows
+from iminet_viz.scan.factorised import FactorisedRows
+from iminet_viz.scan.product import ProductRows
+
 
 class Rows(Protocol):
     """All rows of one model's library, resident."""
@@ -41,4 +45,4 @@ class Rows(Protocol):
         """Scores of some rows (all without ``rows``), in their order: ``(windows, width)`` to ``(rows,)`` float64."""
 
 
-__all__ = ["Rows"]
+__all__ = ["CosineRows", "FactorisedRows", "ProductRows", "Rows"]
