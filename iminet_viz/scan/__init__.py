@@ -12,6 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
+from iminet_viz.scan.cosine import CosineRows
+from iminet_viz.scan.factorised import FactorisedRows
+from iminet_viz.scan.product import ProductRows
+
 
 @dataclasses.dataclass(frozen=True)
 class StoredForm:
@@ -50,4 +54,4 @@ class Rows(Protocol):
         """Scores of some rows (all without ``rows``), in their order: ``(windows, width)`` to ``(rows,)`` float64."""
 
 
-__all__ = ["Rows", "StoredForm"]
+__all__ = ["CosineRows", "FactorisedRows", "ProductRows", "Rows", "StoredForm"]

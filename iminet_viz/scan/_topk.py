@@ -121,6 +121,7 @@ class VectorRows(ABC):
     """
 
     PRECISIONS: ClassVar[tuple[str, ...]] = ("float32", "int8")
+    bias = 0.0  # added to each score, not by a scan
     LOOP: ClassVar[bool] = True  # there is a compiled loop; without one torch scans on the CPU too
 
     def __init__(
@@ -146,7 +147,7 @@ class VectorRows(ABC):
                     last = min(first + FETCHED, count)
                     fetched[first:last] = self._read(first, last)
                 self._rows = fetched
-        low, high = self._range()
+        low, high = self._range(self._read)
         self._largest = np.maximum(np.abs(low), np.abs(high))  # of each dimension
         self._quantised = self._quantise(low, high) if precision == "int8" else None
         scanned = self._rows if self._quantised is None else self._quantised.codes
@@ -224,14 +225,14 @@ class VectorRows(ABC):
             raise SearchError("the query holds NaN, infinite or absurdly large values")
         return checked
 
-    def _range(self) -> tuple[np.ndarray, np.ndarray]:
+    def _range(self, read_rows: Callable[[int, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Least and largest value of each dimension, ``(width,)`` float64."""
         low, high = np.full(self._width, np.inf), np.full(self._width, -np.inf)
         lock = threading.Lock()
 
         def read(first: int, last: int) -> None:
             for start in range(first, last, FETCHED):
-                rows = self._read(start, min(start + FETCHED, last))
+                rows = read_rows(start, min(start + FETCHED, last))
                 least, largest = rows.min(axis=0), rows.max(axis=0)
                 if not (np.abs(least).max(initial=0) < LARGEST and np.abs(largest).max(initial=0) < LARGEST):
                     wrong = start + int(np.argmin((np.abs(rows) < LARGEST).all(axis=1)))
@@ -314,7 +315,7 @@ class VectorRows(ABC):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Score candidates exactly: first the k best, then those that may still be better than the worst of them."""
         order = np.argsort(numbers)  # as they lie in the file
-        numbers, approximate = numbers[order], approximate[order].astype(np.float64)
+        numbers, approximate = numbers[order], approximate[order].astype(np.float64) + self.bias
         scores = np.full(len(numbers), -np.inf)
         first, rest = np.ones(len(numbers), bool), np.zeros(len(numbers), bool)
         if len(numbers) > k:

@@ -53,11 +53,7 @@ class CosineRows(VectorRows):
         return rows / _lengths(rows)[:, None]
 
     def _quantise(self, low: np.ndarray, high: np.ndarray) -> Quantised:
-        low, high = np.full(self._width, np.inf), np.full(self._width, -np.inf)  # of rows of length 1
-        for start in range(0, len(self), FETCHED):
-            rows = self._read_unit(start, min(start + FETCHED, len(self)))
-            low, high = np.minimum(low, rows.min(axis=0)), np.maximum(high, rows.max(axis=0))
-        return Quantised(self._read_unit, len(self), *((low, high) if len(self) else (low * 0, high * 0)))
+        return Quantised(self._read_unit, len(self), *self._range(self._read_unit))  # of rows of length 1
 
     def _eps(self, windows: np.ndarray) -> np.ndarray:
         query, terms = np.abs(_unit(windows)), (PARTIAL if self.device is None else self._scanned.shape[1]) + SPARE
