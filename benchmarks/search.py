@@ -182,9 +182,9 @@ def vectors(folder: Path, sizes: list[int], coded_sizes: list[int]) -> str:
         "",
         f"Medians of {ROUNDS} rounds with 95 % bootstrap intervals (NumPy: 5; its sum and 8 queries: 3). The plain "
         "read adds up the scanned bytes as 64-bit integers on all cores; NumPy's sum is on one. NumPy's scores are "
-        "float32, by `argpartition`, and not exact. Re-scored: share of the rows that a query in int8 fetches, here from a "
-        "memory-mapped file in the page cache; that time is in the search. The last column is the recording tower "
-        f"alone, run once a candidate: {1e3 * tower_s:.1f} ms, median of {MEASURED} measured one by one on "
+        "float32, by `argpartition`, and not exact. Re-scored: share of the rows that a query in int8 fetches, here "
+        "from a memory-mapped file in the page cache; that time is in the search. The last column is the recording "
+        f"tower alone, run once a candidate: {1e3 * tower_s:.1f} ms, median of {MEASURED} measured one by one on "
         f"{torch.get_num_threads()} threads, times the rows. Where other programs take the cores, the ratio of CPU "
         "time is the steadier one.",
     ]
