@@ -284,7 +284,8 @@ def main(names: list[str], folder: Path | None, sizes: list[int], coded_sizes: l
         text = SECTIONS[name](folder or Path(tempfile.gettempdir()), list(sizes), list(coded_sizes))
         cores = numba.config.NUMBA_NUM_THREADS
         command = f"`python benchmarks/search.py --section {name}`"
-        machine = f"{cores} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f} at the end"
+        threads = f"BLAS and torch on {torch.get_num_threads()}"
+        machine = f"{cores} cores ({platform.machine()}), {threads}, load {os.getloadavg()[0]:.1f} at the end"
         write_section(name, f"{command}, {machine}.\n\n{text}")
         click.echo(text)
 
