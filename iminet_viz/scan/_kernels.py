@@ -135,9 +135,9 @@ def scan_cosine(  # type: ignore[no-untyped-def]
                 for r in range(len(tile)):
                     row, total = tile[r], 0.0
                     for begin in range(0, width, PARTIAL):
-                        part = np.float32(0)
-                        for j in range(begin, min(begin + PARTIAL, width)):
-                            part += query[j] * np.float32(row[j])
+                        part, own, other = np.float32(0), query[begin : begin + PARTIAL], row[begin : begin + PARTIAL]
+                        for j in range(len(other)):
+                            part += own[j] * np.float32(other[j])
                         total += np.float64(part)
                     scores[r] = max(scores[r], np.float32(total * factor[start + r] + shift[window]))
             for r in range(len(tile)):
