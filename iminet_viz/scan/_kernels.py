@@ -7,6 +7,7 @@ numba's cache on disk does not notice a change in another.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,40 @@ def scan_factorised(  # type: ignore[no-untyped-def]
     return last
 
 
+@functools.cache
+def scan_coded(width: int) -> Callable[..., int]:
+    """As :func:`scan_factorised` for int8 rows, in whole numbers: twice as fast as in float32.
+
+    Compiled for one width, a multiple of 16: the loop over it is then whole registers only.
+    """
+
+    @_compiled()
+    def scan(  # type: ignore[no-untyped-def]
+        rows, first, last, allowed, queries, starts, weight, scale, shift, best, floor, slack, count, values, numbers
+    ):
+        scores = np.empty(TILE, np.float32)
+        for start in range(first, last, TILE):
+            tile, full = rows[start : min(start + TILE, last)], False
+            for q in range(len(starts) - 1):
+                scores[:] = -np.inf
+                for window in range(starts[q], starts[q + 1]):
+                    query = queries[window]
+                    for r in range(len(tile)):
+                        row, total = tile[r], np.int32(0)
+                        for j in range(width):
+                            code = np.int16(np.int16(row[j]) << np.int16(6))
+                            total = np.int32(total + np.int32(max(code, query[j])) * np.int32(weight[j]))
+                        scores[r] = max(scores[r], np.float32(total * scale + shift[window]))
+                for r in range(len(tile)):
+                    if scores[r] >= floor[q] and (not len(allowed) or allowed[start + r]):
+                        full |= _keep(best, floor, slack, count, values, numbers, q, scores[r], start + r)
+            if full:
+                return start + len(tile)
+        return last
+
+    return scan
+
+
 @_compiled(fastmath=REORDER)
 def scan_cosine(  # type: ignore[no-untyped-def]
     rows, first, last, allowed, queries, starts, factor, shift, best, floor, slack, count, values, numbers
@@ -100,9 +135,9 @@ def scan_cosine(  # type: ignore[no-untyped-def]
                 for r in range(len(tile)):
                     row, total = tile[r], 0.0
                     for begin in range(0, width, PARTIAL):
-                        part = np.float32(0)
-                        for j in range(begin, min(begin + PARTIAL, width)):
-                            part += query[j] * np.float32(row[j])
+                        part, own, other = np.float32(0), query[begin : begin + PARTIAL], row[begin : begin + PARTIAL]
+                        for j in range(len(other)):
+                            part += own[j] * np.float32(other[j])
                         total += np.float64(part)
                     scores[r] = max(scores[r], np.float32(total * factor[start + r] + shift[window]))
             for r in range(len(tile)):
