@@ -153,22 +153,30 @@ def find_licence(path: str, root: str, seen: dict[str, Any]) -> str:
         root: the last folder that is looked into.
         seen: what folders say, filled here.
     """
-    folder = Path(path).parent
-    while True:
-        if str(folder) not in seen:
-            seen[str(folder)] = _sidecar(folder)
-        sources, text = seen[str(folder)]
-        parts = Path(path).relative_to(folder).parts
+    folder = os.path.dirname(path)  # noqa: PTH120 (10,000 files in no time)
+    if folder not in seen:
+        seen[folder] = _licences_above(folder, root, seen)
+    named, text = seen[folder]
+    for below, sources in named:
+        parts = Path(path).relative_to(below).parts
         for name in ("/".join(parts), parts[-1], Path(parts[-1]).stem, parts[0]):
             entry = sources.get(name)
             entry = entry.get("licence", entry.get("license")) if isinstance(entry, dict) else entry
             if isinstance(entry, str) and entry:
                 return entry
-        if text:
-            return text
-        if str(folder) == root or folder == folder.parent:
-            return ""
-        folder = folder.parent
+    return text
+
+
+def _licences_above(folder: str, root: str, seen: dict[str, Any]) -> tuple[list[tuple[str, dict[str, Any]]], str]:
+    """What counts for the files of a folder: each sources.json up to the first licence file, and what that says."""
+    sources, text = _sidecar(Path(folder))
+    named = [(folder, sources)] if sources else []
+    above = os.path.dirname(folder)  # noqa: PTH120
+    if text or folder in (root, above):
+        return named, text
+    if above not in seen:
+        seen[above] = _licences_above(above, root, seen)
+    return named + seen[above][0], seen[above][1]
 
 
 def _sidecar(folder: Path) -> tuple[dict[str, Any], str]:
@@ -502,7 +510,8 @@ class _Known:
 class _Finished:
     """Rows that wait for a commit."""
 
-    tables: list[Any] = dataclasses.field(default_factory=list)  # pyarrow tables
+    outcomes: list[tuple[Prepared, list[np.ndarray]]] = dataclasses.field(default_factory=list)  # with vectors, or none
+    tables: list[Any] = dataclasses.field(default_factory=list)  # pyarrow tables of rows that are there already
     replaced: list[str] = dataclasses.field(default_factory=list)  # ids that have rows already
     rows: int = 0
     files: int = 0
@@ -1218,54 +1227,66 @@ class _Run:
             self._finish(outcome, own)
 
     def _finish(self, outcome: Prepared, vectors: list[np.ndarray]) -> None:
-        """Make the rows of a file."""
+        """Let a file wait for a commit; without vectors it has failed."""
+        self.finished.outcomes.append((outcome, vectors))
+        self.finished.rows += max(1, len(outcome.spans))
+        self.finished.files += 1
+        if outcome.file.id in self.known:
+            self.finished.replaced.append(outcome.file.id)
+
+    def _rows(self, outcomes: Sequence[tuple[Prepared, list[np.ndarray]]]) -> pa.Table:
+        """Rows of files: what is said of each is repeated for its windows."""
         import pyarrow as pa
 
-        file, count = outcome.file, len(outcome.spans) if vectors else 0
-        spans = np.array(outcome.spans if count else [(np.nan, np.nan)], np.float64)
-        rows = max(count, 1)
-        label = words = os.fsencode(file.label).decode("utf-8", "replace")
-        name = os.path.relpath(file.path, file.root)
-        licence = find_licence(file.path, file.root, self.licences) if self.licence is None else self.licence
-        words = words_of(f"{Path(file.root).name} {words} {name}")
-        schema = self.library._table.schema
-        values: dict[str, Any] = {
-            "id": file.id,
-            "windows": count,
-            "path": os.fsencode(file.path),
-            "root": os.fsencode(file.root),
-            "duration_s": outcome.duration_s,
-            "label": label,
-            "text": words,
-            "licence": licence,
-            "size": file.size,
-            "mtime_ns": file.mtime_ns,
-            "sha256": outcome.sha256,
-            "status": OK if count else "failed",
-            "reason": outcome.reason,
-            "fingerprint": self.fingerprint,
-        }
+        said: dict[str, list[Any]] = {}
+        spans: list[tuple[float, float]] = []
+        numbers: list[int] = []
+        counts: list[int] = []
+        for outcome, vectors in outcomes:
+            file, count = outcome.file, len(outcome.spans) if vectors else 0
+            label = os.fsencode(file.label).decode("utf-8", "replace")
+            name = os.path.relpath(file.path, file.root)
+            licence = find_licence(file.path, file.root, self.licences) if self.licence is None else self.licence
+            values = {
+                "id": file.id,
+                "windows": count,
+                "path": os.fsencode(file.path),
+                "root": os.fsencode(file.root),
+                "duration_s": outcome.duration_s,
+                "label": label,
+                "text": words_of(f"{Path(file.root).name} {name}"),
+                "licence": licence,
+                "size": file.size,
+                "mtime_ns": file.mtime_ns,
+                "sha256": outcome.sha256,
+                "status": OK if count else "failed",
+                "reason": outcome.reason,
+                "fingerprint": self.fingerprint,
+            }
+            for key, value in values.items():
+                said.setdefault(key, []).append(value)
+            counts.append(max(1, count))
+            numbers += range(count) if count else [FAILED]
+            spans += outcome.spans if count else [(np.nan, np.nan)]
+        number = np.array(numbers, np.int32)
+        good = number >= 0
+        place = np.where(good, np.cumsum(good) - 1, 0)
+        repeated = pa.array(np.repeat(np.arange(len(outcomes)), counts))
         columns: list[Any] = []
-        for field in schema:
+        for field in self.library._table.schema:
             if field.name == "window":
-                columns.append(pa.array(np.arange(count) if count else [FAILED], field.type))
+                columns.append(pa.array(number))
             elif field.name in ("start_s", "stop_s"):
-                column = spans[:, 0 if field.name == "start_s" else 1]
-                columns.append(pa.array(column, field.type, mask=np.isnan(column)))
-            elif field.name.startswith("vector_") and count:
-                flat = np.ascontiguousarray(vectors[int(field.name[7:])]).reshape(-1)
-                columns.append(
-                    pa.FixedSizeListArray.from_arrays(pa.array(flat, field.type.value_type), type=field.type)
-                )
+                column = np.array(spans)[:, 0 if field.name == "start_s" else 1]
+                columns.append(pa.array(column, mask=~good))
             elif field.name.startswith("vector_"):
-                columns.append(pa.nulls(1, field.type))
+                own = [vectors[int(field.name[7:])] for _, vectors in outcomes if vectors]
+                flat = np.concatenate(own).reshape(-1) if own else np.zeros(0)
+                rows = pa.FixedSizeListArray.from_arrays(pa.array(flat, field.type.value_type), type=field.type)
+                columns.append(rows.take(pa.array(place, mask=~good)))
             else:
-                columns.append(pa.array([values[field.name]] * rows, field.type))
-        self.finished.tables.append(pa.Table.from_arrays(columns, schema=schema))
-        self.finished.rows += rows
-        self.finished.files += 1
-        if file.id in self.known:
-            self.finished.replaced.append(file.id)
+                columns.append(pa.array(said[field.name], field.type).take(repeated))
+        return pa.Table.from_arrays(columns, schema=self.library._table.schema)
 
     def commit(self) -> None:
         """Write what is finished."""
@@ -1279,10 +1300,13 @@ class _Run:
 
         finished, self.finished = self.finished, _Finished()
         self.committed = time.monotonic()
-        if not finished.tables:
+        if not finished.files:
             return
         schema = self.library._table.schema
-        rows = pa.concat_tables([table.cast(schema) for table in finished.tables]).combine_chunks()
+        tables = [table.cast(schema) for table in finished.tables]
+        if finished.outcomes:
+            tables.append(self._rows(finished.outcomes))
+        rows = pa.concat_tables(tables).combine_chunks()
         self.library._replace(rows, finished.replaced)
         self.library._cached.clear()
         self.result.commits += 1

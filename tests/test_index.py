@@ -619,7 +619,7 @@ def kill_and_go_on(tmp_path: Path, files: int, kills: int, workers: int, seconds
 
 
 def test_killed_while_adding_nothing_is_lost_and_nothing_twice(tmp_path):
-    kill_and_go_on(tmp_path, files=60, kills=3, workers=0, seconds=0.25)
+    kill_and_go_on(tmp_path, files=60, kills=3, workers=1, seconds=0.25)
 
 
 @pytest.mark.slow
