@@ -231,7 +231,7 @@ def build(context: Context) -> None:
         finally:
             run.stop.set()
         if run.entry is not None:
-            yield {"stage": "done", **run.entry}
+            yield {"stage": "done", **{key: value for key, value in run.entry.items() if key != "folder"}}
 
     endpoint(make, "make", concurrency_id="make", concurrency_limit=2)
 
@@ -285,7 +285,7 @@ def read_wish(values: Sequence[Any]) -> Wish:
     given = dict(zip(names, values, strict=True))
     for name in ("neuron", "band", "frame", "second", "seed", "steps"):
         value = given[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
             raise PatternError(f"{name} {value!r}, expected a whole number")
         given[name] = int(value)
     if not 1 <= given["steps"] <= MOST_STEPS:
