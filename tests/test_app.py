@@ -764,6 +764,18 @@ def test_endpoints_take_and_give_plain_values(server):
     assert httpx.get(app.url + made["urls"]["pattern.png"]).content.startswith(b"\x89PNG")
 
 
+def test_the_examples_of_the_documentation_run(server, capsys):
+    text = (ROOT / "docs" / "app.md").read_text(encoding="utf-8").replace("http://127.0.0.1:7860/", server[0].url)
+    examples = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    names: dict[str, object] = {}
+    for example in examples:
+        exec(example, names)
+    assert len(examples) == 4
+    assert names["picture"].startswith(b"\x89PNG") and names["sound"].startswith(b"fLaC")
+    assert names["made"]["seed"] == 1
+    assert NEURON in capsys.readouterr().out
+
+
 def test_an_upload_that_is_too_large_is_refused(server):
     app, _ = server
     address = app.url + "gradio_api/upload"

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 OBJECTIVES = {"channel": "The whole neuron", "unit": "One position of its map", "joint": "Two neurons together"}
 PARAMETERIZATIONS = {
-    "spectrum": "Frequencies, summed to bands (default)",
-    "pixels": "Cells of the picture (the paper's way)",
+    "spectrum": "Frequencies (default)",
+    "pixels": "Cells, as in the paper",
     "fourier": "Fourier coefficients",
-    "phase": "Phases under real magnitudes",
+    "phase": "Phases of real spectra",
 }
 SOUNDS = {"griffin-lim": "Griffin-Lim", "direct": "Direct"}
 MOST_STEPS = 400
@@ -112,7 +112,7 @@ def build(context: Context) -> None:
                 frame = gr.Number(0, label="Frame", minimum=0, precision=0, min_width=100)
             with gr.Row(visible=False) as other:
                 second = gr.Number(1, label="Second neuron", minimum=0, precision=0, min_width=100)
-                weight = gr.Number(1.0, label="Its weight", info="Negative: without it", min_width=100)
+                weight = gr.Number(1.0, label="Weight, may be < 0", min_width=100)
             with gr.Accordion("How it is made", open=False):
                 parameterization = gr.Dropdown(
                     [(text, key) for key, text in PARAMETERIZATIONS.items()], value="spectrum", label="Written as"
@@ -516,7 +516,7 @@ def show_made(context: Context, entry: Mapping[str, Any]) -> Markup:
     charts = [
         tag("section", tag("h3", title), chart)
         for title, chart in (
-            ("Against real clips", pieces.histogram(entry)),
+            (f"Against real {'pairs' if len(entry['inputs']) > 1 else 'clips'}", pieces.histogram(entry)),
             ("Optimisation", pieces.trace_chart(entry["trace"], entry["steps"])),
         )
         if chart
