@@ -1,9 +1,13 @@
 """The app in Debian's Chromium, as a user has it; the fixture ``page`` fails a test whose page logs an error."""
 
+import json
 import re
+import shutil
 import time
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from app_server import ROOT, running_app
 
 pytestmark = pytest.mark.browser
 
@@ -75,6 +79,35 @@ def test_an_unknown_address_says_what_to_do(page, app_url):
     page.wait_for_selector("text=The gallery has no pattern '<img src=x onerror=alert(1)>'.")
     open_tab(page, app_url, "?tab=nothing")
     assert page.locator("#iv-tabs [role=tab]").count() >= 2
+    page.get_by_role("tab", name="Make a pattern").click()
+    page.wait_for_function("location.search === '?tab=make'")
+    page.reload()
+    page.wait_for_selector("#iv-make")
+    assert selected(page) == "Make a pattern"
+
+
+def test_a_malicious_name_is_shown_as_text(page, tmp_path):
+    evil = "<img src=x onerror=alert(1)>{{value}}${alert(2)}{{#each value}}</script>`'\""
+    entry = ROOT / "gallery" / "entries" / NEURON
+    manifest = json.loads((ROOT / "gallery" / "manifest.json").read_text())
+    found = next(one for one in manifest["entries"] if one["id"] == NEURON)
+    shutil.copytree(entry, tmp_path / found["folder"])
+    found = {**found, "id": evil, "model": evil, "warnings": [evil], "twin": {"id": evil, "correlation": 1}}
+    found["reference"]["top"][0]["clip"] = evil
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "entries": [found]}))
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    with running_app("--gallery", tmp_path) as app:
+        open_tab(page, app.url, "?tab=patterns")
+        page.wait_for_selector("#iv-pattern h2")
+        shown = page.locator("#iv-pattern").inner_text()
+        assert shown.count(evil) >= 3
+        assert page.locator("#iv-pattern .iv-head-row p").inner_text() == evil
+        page.locator(".iv-card").click()
+        page.wait_for_timeout(1000)
+        assert dict(parse_qsl(urlsplit(page.url).query))["id"] == evil
+        assert page.locator("#iv-pattern img[src=x]").count() == 0
+    assert dialogs == []
 
 
 def test_filters_and_sorting_change_the_list(page, app_url):

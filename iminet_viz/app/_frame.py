@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import json
 import threading
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -116,6 +117,7 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         mcp_server=False,
         ssr_mode=False,
         pwa=False,
+        favicon_path=Path(__file__).with_name("icon.png"),
         footer_links=["api", "settings"],
         app_kwargs={"middleware": [Middleware(Gate, roots=context.roots, uploads=uploads)]},
         theme=make_theme(),
