@@ -509,6 +509,21 @@ def test_a_stop_ends_the_work_on_sounds_and_on_further_patterns_too(context):
         assert run.entry is None and run.failure is None
 
 
+def test_a_third_run_waits_says_so_and_can_be_stopped(context):
+    with make.RUNNING, make.RUNNING:
+        run = make.Run()
+        shown = []
+        for one in make.follow(context, run, QUICK):
+            shown.append(one[0])
+            if "Waiting until another pattern is done" in one[0]:
+                run.stop.set()
+        assert run.stop.is_set() and run.entry is None and run.live is None
+        assert "Stopped." in shown[-1]
+    run = make.Run()
+    finish(context, run, QUICK)
+    assert run.entry is not None
+
+
 def test_one_position_is_drawn_where_it_looks(context):
     run = make.Run()
     finish(context, run, dataclasses.replace(QUICK, objective="unit", band=10, frame=200, layer="imitation.conv2"))
@@ -630,9 +645,16 @@ def test_the_verb_says_what_is_wrong_in_one_sentence(call, tmp_path):
         assert f"port {port}" in sentence(call("app", "--no-browser", "--port", port))
 
 
-def test_importing_the_app_loads_nothing_heavy():
-    code = "import sys, iminet_viz.app; print(sorted({'gradio', 'torch', 'numpy', 'matplotlib'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("iminet_viz.app", {"gradio", "torch", "numpy", "matplotlib"}),
+        ("iminet_viz.app._frame, iminet_viz.app.patterns, iminet_viz.app.make", {"torch", "matplotlib", "scipy"}),
+    ],
+)
+def test_the_first_page_does_not_wait_for_what_it_does_not_need(modules, absent):
+    code = f"import sys, {modules}; print(sorted({absent} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stderr
 
 

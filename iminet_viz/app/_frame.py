@@ -118,7 +118,7 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         ssr_mode=False,
         pwa=False,
         favicon_path=Path(__file__).with_name("icon.png"),
-        footer_links=["api", "settings"],
+        footer_links=["api"],  # its settings hold a theme, which our button does, and offers to record the screen
         app_kwargs={"middleware": [Middleware(Gate, roots=context.roots, uploads=uploads)]},
         theme=make_theme(),
         css=read_asset("app.css"),

@@ -37,6 +37,8 @@ PARAMETERIZATIONS = {
 }
 SOUNDS = {"griffin-lim": "Griffin-Lim", "direct": "Direct"}
 MOST_STEPS = 400
+MOST_PAGES = 20  # that watch, as many by the API
+RUNNING = threading.BoundedSemaphore(2)  # runs at once; the others wait, and say so
 LOOK_S = 0.4  # between two looks at a picture that forms
 FIRST_MODEL = "tl-iminet-conv123"
 
@@ -66,7 +68,7 @@ class Run:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.done = threading.Event()
-        self.stage, self.step, self.steps = "Loading the model", 0, 0
+        self.stage, self.step, self.steps = "Starting", 0, 0
         self.value: float | None = None
         self.inputs: Mapping[str, np.ndarray] = {}
         self.live: Pattern | None = None  # as it is at the moment
@@ -173,11 +175,8 @@ def build(context: Context) -> None:
         watch,
         inputs,
         [status, result, go, halt],
-        show_progress="minimal",
-        show_progress_on=[status],
-        api_visibility="private",
-        concurrency_id="make",
-        concurrency_limit=2,
+        concurrency_limit=MOST_PAGES,
+        **quiet,
     )
     halt.click(halt_run, None, None, queue=False, **quiet)
     context.on_leave(halt_run)
@@ -233,7 +232,7 @@ def build(context: Context) -> None:
         if run.entry is not None:
             yield {"stage": "done", **{key: value for key, value in run.entry.items() if key != "folder"}}
 
-    endpoint(make, "make", concurrency_id="make", concurrency_limit=2)
+    endpoint(make, "make", concurrency_limit=MOST_PAGES)
 
 
 # --- controls -------------------------------------------------------------------------------------------------------
@@ -347,7 +346,12 @@ def follow(context: Context, run: Run, wish: Wish, draw: bool = True) -> Iterato
 def _work(context: Context, run: Run, wish: Wish) -> None:
     """Make the pattern; whatever happens, ``run.done`` is set at the end."""
     try:
-        _make(context, run, wish)
+        while not RUNNING.acquire(timeout=LOOK_S):
+            run.tell("Waiting until another pattern is done", 0, 0)
+        try:
+            _make(context, run, wish)
+        finally:
+            RUNNING.release()
     except _StoppedError:
         pass
     except Exception as error:  # said by follow, in the thread of the page
@@ -367,6 +371,7 @@ def _make(context: Context, run: Run, wish: Wish) -> None:
     from iminet_viz.patterns import evidence
     from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
 
+    run.tell("Loading the model", 0, 0)
     shared = context.model(wish.model)
     model = dataclasses.replace(shared, network=copy.deepcopy(shared.network))  # optimising swaps parts of it
     objective = make_objective(model, wish)
