@@ -658,6 +658,43 @@ def test_the_first_page_does_not_wait_for_what_it_does_not_need(modules, absent)
     assert done.stdout.strip() == "[]", done.stderr
 
 
+BUILT = """
+import json, sys
+from pathlib import Path
+from iminet_viz.app import _context, make_app
+if len(sys.argv) > 1:
+    _context.SHIPPED_GALLERY = Path(sys.argv[1])
+app = make_app()
+blocks = list(app.blocks.values())
+print(json.dumps({
+    "public": sorted({one.api_name for one in app.fns.values() if one.api_visibility == "public" and one.fn}),
+    "tabs": [block.label for block in blocks if type(block).__name__ == "Tab"],
+    "html": [str(block.value) for block in blocks if type(block).__name__ == "HTML"],
+}))
+"""
+
+
+def built(*arguments: object) -> dict:
+    """What an app that is not started holds; in a process of its own, for gradio leaves event loops open."""
+    command = [sys.executable, "-c", BUILT, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_app_is_built_without_being_started():
+    found = built()
+    assert {"patterns", "pattern", "make"} <= set(found["public"])
+    assert not set(found["public"]) & {"watch", "visit", "arrive", "select", "fit", "turned", "list_all"}
+    assert found["tabs"] == [title for title in TABS.values() if title in found["tabs"]]
+    assert {"Patterns", "Make a pattern"} <= set(found["tabs"])
+
+
+def test_an_app_without_a_gallery_says_what_to_do(tmp_path):
+    texts = built(tmp_path)["html"]
+    assert any("There is no gallery to browse" in text and "gallery build" in text for text in texts)
+
+
 def test_every_tab_that_is_there_can_be_built():
     folder = ROOT / "iminet_viz" / "app"
     modules = {path.stem for path in folder.glob("[a-z]*.py")}
