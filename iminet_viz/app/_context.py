@@ -5,7 +5,7 @@ A tab is a file ``app/NAME.py`` with ``def build(context: Context) -> None``, ca
     def build(context):
         query = gr.Audio(type="filepath")
         ...
-        gr.api(search, api_name="search")                        # a function with type hints: plain values in and out
+        endpoint(search, "search")                               # a function with type hints: plain values in and out
         button.click(show, query, hits, api_visibility="private")         # what the page itself calls, hidden
         context.on_visit("search", open_query, [query])                   # what a link to this tab does
 
@@ -21,14 +21,20 @@ the tab. Names of the tabs: search, patterns, make, compare, explain, study.
 :meth:`Context.serve`; nothing else on the machine can be had, no link leads out, and only pictures, sounds, arrays and
 JSON. A sound that another tab shall find again goes into :meth:`Context.keep`, which answers the token for the link.
 
-**What comes from files or users is text**: build HTML with :func:`tag`, which escapes it.
+**What comes from files or users is text**: build HTML with :func:`tag`, which escapes it; ``_figure.py`` has players
+with a playhead, tables, charts and empty states. Numbers that the manifest of a gallery holds are foreign too.
+
+**A mistake is a sentence**: wrap what the page or an endpoint calls in :func:`in_a_sentence`.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import functools
 import html
+import inspect
 import json
 import os
 import secrets
@@ -36,12 +42,13 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from iminet_viz.errors import AppError, GalleryError
+from iminet_viz.errors import AppError, GalleryError, IminetVizError
 
 if TYPE_CHECKING:
     from iminet_viz.checkpoint import TrainedModel
@@ -85,12 +92,13 @@ class Gallery:
 
 
 @dataclasses.dataclass(frozen=True)
-class Visit:
-    """What a tab does when a link leads to it."""
+class Hook:
+    """What a tab does at a moment: ``visit`` of its address, ``open`` and ``leave`` of a page, ``start`` of the app."""
 
-    tab: str
+    moment: str
     function: Callable[..., Any]
-    outputs: Sequence[Any]
+    outputs: Sequence[Any] = ()
+    tab: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +110,7 @@ class Context:
     folder: Path  # for temporary files; emptied and removed at the end
     roots: dict[str, Path] = dataclasses.field(default_factory=dict)  # folders that are served, by name
     allowed: list[str] = dataclasses.field(default_factory=list)  # the same folders, for gradio
-    visits: list[Visit] = dataclasses.field(default_factory=list)
+    hooks: list[Hook] = dataclasses.field(default_factory=list)
     models: dict[str, TrainedModel] = dataclasses.field(default_factory=dict)
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 
@@ -131,9 +139,21 @@ class Context:
     def on_visit(self, tab: str, function: Callable[..., Any], outputs: Sequence[Any]) -> None:
         """Call ``function(query)`` when a link leads to ``tab``; ``query`` is ``{name: text}`` from anybody.
 
-        It returns one value for each of ``outputs``, as an event of gradio does.
+        It returns (or yields) one value for each of ``outputs``, as an event of gradio does.
         """
-        self.visits.append(Visit(tab, function, outputs))
+        self.hooks.append(Hook("visit", function, outputs, tab))
+
+    def on_open(self, function: Callable[..., Any], outputs: Sequence[Any]) -> None:
+        """Call ``function()`` when a page opens: for what takes too long while the app is built."""
+        self.hooks.append(Hook("open", function, outputs))
+
+    def on_leave(self, function: Callable[..., Any]) -> None:
+        """Call ``function(request: gr.Request)`` when a page was closed: ends the work of ``request.session_hash``."""
+        self.hooks.append(Hook("leave", function))
+
+    def on_start(self, function: Callable[[], Any]) -> None:
+        """Call ``function()`` in the background once the app answers: loads what the first request would wait for."""
+        self.hooks.append(Hook("start", function))
 
     def serve(self, name: str, folder: Path) -> None:
         """Let the files of a folder be had under a name (letters, digits, ``-``)."""
@@ -155,11 +175,7 @@ class Context:
     def keep(self, path: Path) -> str:
         """Copy a file to where other tabs find it for an hour; returns the token that :meth:`kept` takes."""
         kept = self.folder / "kept"
-        kept.mkdir(exist_ok=True)
-        for old in kept.iterdir():
-            with contextlib.suppress(OSError):  # another thread was first
-                if time.time() - old.stat().st_mtime > KEEP_S:
-                    old.unlink()
+        _sweep(kept)
         token = secrets.token_urlsafe(12)
         suffix = path.suffix.lower()
         shutil.copyfile(path, kept / f"{token}{suffix if suffix in SERVED else '.bin'}")
@@ -172,10 +188,18 @@ class Context:
         return next((path for path in (self.folder / "kept").glob(f"{token}.*") if path.is_file()), None)
 
     def scratch(self, suffix: str = "") -> Path:
-        """A new name in the work folder, for a file or folder of one session."""
+        """A new name in the work folder, for a file or folder that a page may show for an hour."""
         folder = self.folder / "scratch"
-        folder.mkdir(exist_ok=True)
+        _sweep(folder)
         return folder / f"{secrets.token_urlsafe(12)}{suffix}"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what is older than an hour."""
+    for old in folder.iterdir():
+        with contextlib.suppress(OSError):  # another thread was first
+            if time.time() - old.stat().st_mtime > KEEP_S:
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def open_context(settings: AppSettings) -> Context:
@@ -186,6 +210,7 @@ def open_context(settings: AppSettings) -> Context:
     """
     gallery = read_gallery(settings.gallery or SHIPPED_GALLERY, optional=settings.gallery is None)
     folder = Path(tempfile.mkdtemp(prefix="iminet-viz-")).resolve()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # where nobody closes it
     context = Context(settings, gallery, folder)
     # gradio puts uploads and what it serves there; by default both would outlive the app
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
@@ -202,6 +227,51 @@ def open_context(settings: AppSettings) -> Context:
 def close_context(context: Context) -> None:
     """Remove the work folder with all uploads."""
     shutil.rmtree(context.folder, ignore_errors=True)
+
+
+def in_a_sentence(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a user's mistake a message of the page, or the error of an endpoint: one sentence, nothing lost.
+
+    For functions and generators; whatever else fails is our bug and goes to the log.
+    """
+    import gradio as gr
+
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def yielding(*arguments: Any, **named: Any) -> Any:
+            try:
+                yield from function(*arguments, **named)
+            except IminetVizError as error:
+                raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from None
+
+        return yielding
+
+    @functools.wraps(function)
+    def returning(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        except IminetVizError as error:
+            raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from None
+
+    return returning
+
+
+def endpoint(function: Callable[..., Any], name: str, **options: Any) -> None:
+    """Make a function with type hints an endpoint of the API, ``/name``; what it yields comes as it goes on.
+
+    Args:
+        function: takes and returns JSON values; its docstring is shown.
+        name: without the slash.
+        options: of ``gr.api``, as ``concurrency_limit``.
+    """
+    from gradio.events import api
+
+    hints = typing.get_type_hints(function)  # gradio reads the words of the signature, which are text in our modules
+    if typing.get_origin(hints.get("return")) is Iterator:
+        (hints["return"],) = typing.get_args(hints["return"])
+    function.__annotations__ = hints
+    api(in_a_sentence(function), api_name=name, **options)
 
 
 def read_gallery(folder: Path, optional: bool = False) -> Gallery:
@@ -232,7 +302,7 @@ def read_gallery(folder: Path, optional: bool = False) -> Gallery:
     return Gallery(folder, entries, measures if isinstance(measures, dict) else {}, manifest)
 
 
-def tag(name: str, *children: object, **attributes: object) -> str:
+def tag(name: str, *children: object, **attributes: object) -> Markup:
     """Write an HTML element; text and attributes are escaped, children made by this function are not escaped again.
 
     ``class_`` is class, ``data_url`` is data-url; True writes the bare attribute, None and False leave it out.

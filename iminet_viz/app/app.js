@@ -5,22 +5,26 @@
   const dark = () => document.body.classList.contains("dark");
   const say = (text) => { const line = document.getElementById("iv-said"); if (line) line.textContent = text; };
 
-  // gradio follows the system or ?__theme=; what was chosen by the button comes before the system
-  const remembered = () => {
-    try {
-      const theme = localStorage.getItem(KEY);
-      if ((theme === "light" || theme === "dark") && !/[?&]__theme=/.test(location.search)) document.body.classList.toggle("dark", theme === "dark");
-    } catch (error) { /* no storage: the system's preference holds */ }
+  // gradio follows the system, or ?__theme= from its settings; what our button chose comes before the system
+  let chosen = null;
+  try { if (!/[?&]__theme=/.test(location.search)) chosen = localStorage.getItem(KEY); } catch (error) { /* no storage */ }
+  const keep = () => { if ((chosen === "dark" || chosen === "light") && dark() !== (chosen === "dark")) document.body.classList.toggle("dark"); };
+  const begin = () => {
+    keep();
+    new MutationObserver(keep).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   };
-  document.addEventListener("DOMContentLoaded", () => { remembered(); setTimeout(remembered, 300); setTimeout(remembered, 1500); });
+  if (document.body) begin(); else document.addEventListener("DOMContentLoaded", begin);
 
   document.addEventListener("click", (event) => {
+    // on a phone what happens is below the button
+    if (event.target.closest("#iv-make") && innerWidth < 760) document.getElementById("iv-status")?.scrollIntoView({ block: "start" });
     const button = event.target.closest("[data-iv]");
     if (!button) return;
     const wish = button.dataset.iv;
     if (wish === "theme") {
-      document.body.classList.toggle("dark");
-      try { localStorage.setItem(KEY, dark() ? "dark" : "light"); } catch (error) { /* not remembered */ }
+      chosen = dark() ? "light" : "dark";
+      keep();
+      try { localStorage.setItem(KEY, chosen); } catch (error) { /* not remembered */ }
       say(dark() ? "dark theme" : "light theme");
     } else if (wish === "copy") {
       copy(button);
@@ -102,7 +106,31 @@
     audio.currentTime = total * Number(event.target.value) / 1000;
     draw(audio);
   });
+  // ---- the card of what is shown
+  function bring(card) { // within its list; the page stays where it is
+    for (let box = card.parentElement; box && box !== document.body; box = box.parentElement) {
+      const style = getComputedStyle(box);
+      if (!/auto|scroll/.test(style.overflowX + style.overflowY)) continue;
+      const own = card.getBoundingClientRect(), frame = box.getBoundingClientRect();
+      if (own.left < frame.left || own.right > frame.right) box.scrollLeft += own.left - frame.left - 8;
+      if (own.top < frame.top || own.bottom > frame.bottom) box.scrollTop += own.top - frame.top - frame.height / 3;
+      return;
+    }
+  }
+  let due = false;
+  function mark() {
+    due = false;
+    for (const card of document.querySelectorAll(".iv-card")) {
+      const shown = card.getAttribute("href") === location.search;
+      if (shown !== (card.getAttribute("aria-current") === "true")) {
+        card.setAttribute("aria-current", String(shown));
+        if (shown) bring(card);
+      }
+    }
+  }
   // a figure that is replaced while it plays falls silent
-  new MutationObserver(() => { if (playing && !playing.paused && !playing.isConnected) playing.pause(); })
-    .observe(document.documentElement, { childList: true, subtree: true });
+  new MutationObserver(() => {
+    if (playing && !playing.paused && !playing.isConnected) playing.pause();
+    if (!due) { due = true; requestAnimationFrame(mark); }
+  }).observe(document.documentElement, { childList: true, subtree: true });
 })();
