@@ -21,14 +21,19 @@ the tab. Names of the tabs: search, patterns, make, compare, explain, study.
 :meth:`Context.serve`; nothing else on the machine can be had, no link leads out, and only pictures, sounds, arrays and
 JSON. A sound that another tab shall find again goes into :meth:`Context.keep`, which answers the token for the link.
 
-**What comes from files or users is text**: build HTML with :func:`tag`, which escapes it.
+**What comes from files or users is text**: build HTML with :func:`tag`, which escapes it; ``_figure.py`` has players
+with a playhead, tables, charts and empty states. Numbers that the manifest of a gallery holds are foreign too.
+
+**A mistake is a sentence**: wrap what the page or an endpoint calls in :func:`in_a_sentence`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import html
+import inspect
 import json
 import os
 import secrets
@@ -41,7 +46,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from iminet_viz.errors import AppError, GalleryError
+from iminet_viz.errors import AppError, GalleryError, IminetVizError
 
 if TYPE_CHECKING:
     from iminet_viz.checkpoint import TrainedModel
@@ -85,12 +90,13 @@ class Gallery:
 
 
 @dataclasses.dataclass(frozen=True)
-class Visit:
-    """What a tab does when a link leads to it."""
+class Hook:
+    """What a tab does at a moment: ``visit`` of its address, ``open`` and ``leave`` of a page, ``start`` of the app."""
 
-    tab: str
+    moment: str
     function: Callable[..., Any]
-    outputs: Sequence[Any]
+    outputs: Sequence[Any] = ()
+    tab: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +108,7 @@ class Context:
     folder: Path  # for temporary files; emptied and removed at the end
     roots: dict[str, Path] = dataclasses.field(default_factory=dict)  # folders that are served, by name
     allowed: list[str] = dataclasses.field(default_factory=list)  # the same folders, for gradio
-    visits: list[Visit] = dataclasses.field(default_factory=list)
+    hooks: list[Hook] = dataclasses.field(default_factory=list)
     models: dict[str, TrainedModel] = dataclasses.field(default_factory=dict)
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 
@@ -133,7 +139,19 @@ class Context:
 
         It returns one value for each of ``outputs``, as an event of gradio does.
         """
-        self.visits.append(Visit(tab, function, outputs))
+        self.hooks.append(Hook("visit", function, outputs, tab))
+
+    def on_open(self, function: Callable[..., Any], outputs: Sequence[Any]) -> None:
+        """Call ``function()`` when a page opens: for what takes too long while the app is built."""
+        self.hooks.append(Hook("open", function, outputs))
+
+    def on_leave(self, function: Callable[..., Any]) -> None:
+        """Call ``function(request: gr.Request)`` when a page was closed: ends the work of ``request.session_hash``."""
+        self.hooks.append(Hook("leave", function))
+
+    def on_start(self, function: Callable[[], Any]) -> None:
+        """Call ``function()`` in the background once the app answers: loads what the first request would wait for."""
+        self.hooks.append(Hook("start", function))
 
     def serve(self, name: str, folder: Path) -> None:
         """Let the files of a folder be had under a name (letters, digits, ``-``)."""
@@ -204,6 +222,34 @@ def close_context(context: Context) -> None:
     shutil.rmtree(context.folder, ignore_errors=True)
 
 
+def in_a_sentence(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a user's mistake a message of the page, or the error of an endpoint: one sentence, nothing lost.
+
+    For functions and generators; whatever else fails is our bug and goes to the log.
+    """
+    import gradio as gr
+
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def yielding(*arguments: Any, **named: Any) -> Any:
+            try:
+                yield from function(*arguments, **named)
+            except IminetVizError as error:
+                raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from None
+
+        return yielding
+
+    @functools.wraps(function)
+    def returning(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        except IminetVizError as error:
+            raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from None
+
+    return returning
+
+
 def read_gallery(folder: Path, optional: bool = False) -> Gallery:
     """Read the manifest of a gallery; entries that are not whole are left out.
 
@@ -232,7 +278,7 @@ def read_gallery(folder: Path, optional: bool = False) -> Gallery:
     return Gallery(folder, entries, measures if isinstance(measures, dict) else {}, manifest)
 
 
-def tag(name: str, *children: object, **attributes: object) -> str:
+def tag(name: str, *children: object, **attributes: object) -> Markup:
     """Write an HTML element; text and attributes are escaped, children made by this function are not escaped again.
 
     ``class_`` is class, ``data_url`` is data-url; True writes the bare attribute, None and False leave it out.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
+import threading
 from typing import Any
 from urllib.parse import parse_qsl
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-from iminet_viz.app._context import Context, Visit, tag
+from iminet_viz.app._context import Context, Hook, in_a_sentence, tag
 from iminet_viz.app._gate import Gate
 from iminet_viz.app._theme import make_theme, read_asset
+from iminet_viz.errors import IminetVizError
 
 NAME = "iminet-viz"
 PURPOSE = "Look into and listen to networks that search sounds by voice."
@@ -51,19 +54,23 @@ def build_app(context: Context) -> gr.Blocks:
             return gr.Tabs(selected=_query_of(event)["tab"])
 
         address.visit(select, None, tabs, queue=False, show_progress="hidden", api_visibility="private")
-        for visit in context.visits:
-            if visit.tab in present:
-                _wire(address, visit)
+        for hook in context.hooks:
+            if hook.moment == "visit" and hook.tab in present:
+                _wire(address, hook)
+            elif hook.moment == "open":
+                app.load(hook.function, None, list(hook.outputs), show_progress="hidden", api_visibility="private")
+            elif hook.moment == "leave":
+                app.unload(hook.function)
     app.queue(max_size=context.settings.queue_size, default_concurrency_limit=MOST_AT_ONCE)
     return app
 
 
-def _wire(address: Any, visit: Visit) -> None:
+def _wire(address: Any, hook: Hook) -> None:
     def arrive(event: gr.EventData) -> Any:
-        return visit.function(_query_of(event))
+        return in_a_sentence(hook.function)(_query_of(event))
 
-    listener = getattr(address, visit.tab)
-    listener(arrive, None, list(visit.outputs), show_progress="hidden", api_visibility="private")
+    listener = getattr(address, hook.tab)
+    listener(arrive, None, list(hook.outputs), show_progress="hidden", api_visibility="private")
 
 
 def _query_of(event: Any) -> dict[str, str]:
@@ -93,7 +100,7 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         prevent_thread_lock=True,
         quiet=True,
         share=False,
-        show_error=True,
+        show_error=False,  # messages for users are gr.Error; others may name paths
         max_file_size=f"{settings.max_upload_mb}mb",
         allowed_paths=context.allowed,  # the same list: a folder may be added while the app runs
         blocked_paths=[],
@@ -108,3 +115,11 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         css=read_asset("app.css"),
         head=f"<script>{read_asset('app.js')}</script>",
     )
+    threading.Thread(target=_warm_up, args=(context,), daemon=True).start()
+
+
+def _warm_up(context: Context) -> None:
+    for hook in context.hooks:
+        if hook.moment == "start":
+            with contextlib.suppress(IminetVizError):  # said again to whoever asks for it
+                hook.function()

@@ -102,7 +102,31 @@
     audio.currentTime = total * Number(event.target.value) / 1000;
     draw(audio);
   });
+  // ---- the card of what is shown
+  function bring(card) { // within its list; the page stays where it is
+    for (let box = card.parentElement; box && box !== document.body; box = box.parentElement) {
+      const style = getComputedStyle(box);
+      if (!/auto|scroll/.test(style.overflowX + style.overflowY)) continue;
+      const own = card.getBoundingClientRect(), frame = box.getBoundingClientRect();
+      if (own.left < frame.left || own.right > frame.right) box.scrollLeft += own.left - frame.left - 8;
+      if (own.top < frame.top || own.bottom > frame.bottom) box.scrollTop += own.top - frame.top - frame.height / 3;
+      return;
+    }
+  }
+  let due = false;
+  function mark() {
+    due = false;
+    for (const card of document.querySelectorAll(".iv-card")) {
+      const shown = card.getAttribute("href") === location.search;
+      if (shown !== (card.getAttribute("aria-current") === "true")) {
+        card.setAttribute("aria-current", String(shown));
+        if (shown) bring(card);
+      }
+    }
+  }
   // a figure that is replaced while it plays falls silent
-  new MutationObserver(() => { if (playing && !playing.paused && !playing.isConnected) playing.pause(); })
-    .observe(document.documentElement, { childList: true, subtree: true });
+  new MutationObserver(() => {
+    if (playing && !playing.paused && !playing.isConnected) playing.pause();
+    if (!due) { due = true; requestAnimationFrame(mark); }
+  }).observe(document.documentElement, { childList: true, subtree: true });
 })();
