@@ -110,7 +110,7 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         ssr_mode=False,
         pwa=False,
         footer_links=["api", "settings"],
-        app_kwargs={"middleware": [Middleware(Gate, roots=context.roots, uploads=uploads)]},
+        app_kwargs={"middleware": [Middleware(Gate, roots=context.roots, uploads=uploads, finders=context.finders)]},
         theme=make_theme(),
         css=read_asset("app.css"),
         head=f"<script>{read_asset('app.js')}</script>",
