@@ -68,7 +68,8 @@ def assess(
     control: Sequence[stability.Textures] = ()
     (term, *others) = pattern.objective.terms
     if settings.stability and not others and term.direction is None:  # a random net has no such sum or direction
-        control = stability.make_control(model, term, pattern.config)
+        follow = _steps(report, "patterns of a random net", pattern.config.steps)
+        control = stability.make_control(model, term, pattern.config, report=follow)
     return assess_many(model, [pattern], settings, references, control, report)[0]
 
 
@@ -88,7 +89,8 @@ def assess_many(
         settings: what to make.
         references: real clips; those stored with the model if ``None``.
         control: textures of a random net, see :func:`iminet_viz.patterns.stability.make_control`.
-        report: called with what is being made, how much of it is done, and how much there is.
+        report: called with what is being made, how much of it is done, and how much there is; an error that it raises
+            ends the work.
 
     Raises:
         PatternError: the patterns are of other weights, or do not belong together.
@@ -102,10 +104,9 @@ def assess_many(
     if settings.stability:
         first = patterns[0]
         again = [pattern.objective for pattern in patterns]
-        if report:
-            report("another random start", 0, 1)
         lost: list[tuple[Objective, str]] = []  # the first seed's came out: a lost second is no stability, no failure
-        made = maximize_many(model, again, first.config, first.seed + 1, failed=lost)
+        follow = _steps(report, "another random start", first.config.steps)
+        made = maximize_many(model, again, first.config, first.seed + 1, follow, lost)
         second = {pattern.objective: pattern for pattern in made}
     found = []
     for pattern, heard in zip(patterns, sounds, strict=True):
@@ -123,6 +124,16 @@ def assess_many(
             judged = dataclasses.replace(judged, evidence=of_sounds)
         found.append(Assessment(judged, heard))
     return found
+
+
+def _steps(report: Report | None, what: str, total: int) -> Callable[..., None]:
+    """A report of the engine's steps as one of ours."""
+
+    def follow(step: int, *_: object) -> None:
+        if report:
+            report(what, step + 1, total)
+
+    return follow
 
 
 def make_sounds(

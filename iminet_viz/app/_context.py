@@ -5,7 +5,7 @@ A tab is a file ``app/NAME.py`` with ``def build(context: Context) -> None``, ca
     def build(context):
         query = gr.Audio(type="filepath")
         ...
-        gr.api(search, api_name="search")                        # a function with type hints: plain values in and out
+        endpoint(search, "search")                               # a function with type hints: plain values in and out
         button.click(show, query, hits, api_visibility="private")         # what the page itself calls, hidden
         context.on_visit("search", open_query, [query])                   # what a link to this tab does
 
@@ -41,7 +41,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -138,7 +139,7 @@ class Context:
     def on_visit(self, tab: str, function: Callable[..., Any], outputs: Sequence[Any]) -> None:
         """Call ``function(query)`` when a link leads to ``tab``; ``query`` is ``{name: text}`` from anybody.
 
-        It returns one value for each of ``outputs``, as an event of gradio does.
+        It returns (or yields) one value for each of ``outputs``, as an event of gradio does.
         """
         self.hooks.append(Hook("visit", function, outputs, tab))
 
@@ -182,11 +183,7 @@ class Context:
     def keep(self, path: Path) -> str:
         """Copy a file to where other tabs find it for an hour; returns the token that :meth:`kept` takes."""
         kept = self.folder / "kept"
-        kept.mkdir(exist_ok=True)
-        for old in kept.iterdir():
-            with contextlib.suppress(OSError):  # another thread was first
-                if time.time() - old.stat().st_mtime > KEEP_S:
-                    old.unlink()
+        _sweep(kept)
         token = secrets.token_urlsafe(12)
         suffix = path.suffix.lower()
         shutil.copyfile(path, kept / f"{token}{suffix if suffix in SERVED else '.bin'}")
@@ -203,10 +200,18 @@ class Context:
         return self.finders[name](what) if name in self.finders else None
 
     def scratch(self, suffix: str = "") -> Path:
-        """A new name in the work folder, for a file or folder of one session."""
+        """A new name in the work folder, for a file or folder that a page may show for an hour."""
         folder = self.folder / "scratch"
-        folder.mkdir(exist_ok=True)
+        _sweep(folder)
         return folder / f"{secrets.token_urlsafe(12)}{suffix}"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what is older than an hour."""
+    for old in folder.iterdir():
+        with contextlib.suppress(OSError):  # another thread was first
+            if time.time() - old.stat().st_mtime > KEEP_S:
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def open_context(settings: AppSettings) -> Context:
@@ -261,6 +266,23 @@ def in_a_sentence(function: Callable[..., Any]) -> Callable[..., Any]:
             raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from None
 
     return returning
+
+
+def endpoint(function: Callable[..., Any], name: str, **options: Any) -> None:
+    """Make a function with type hints an endpoint of the API, ``/name``; what it yields comes as it goes on.
+
+    Args:
+        function: takes and returns JSON values; its docstring is shown.
+        name: without the slash.
+        options: of ``gr.api``, as ``concurrency_limit``.
+    """
+    from gradio.events import api
+
+    hints = typing.get_type_hints(function)  # gradio reads the words of the signature, which are text in our modules
+    if typing.get_origin(hints.get("return")) is Iterator:
+        (hints["return"],) = typing.get_args(hints["return"])
+    function.__annotations__ = hints
+    api(in_a_sentence(function), api_name=name, **options)
 
 
 def read_gallery(folder: Path, optional: bool = False) -> Gallery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import json
 import threading
 from typing import Any
@@ -66,11 +67,17 @@ def build_app(context: Context) -> gr.Blocks:
 
 
 def _wire(address: Any, hook: Hook) -> None:
-    def arrive(event: gr.EventData) -> Any:
-        return in_a_sentence(hook.function)(_query_of(event))
+    function = in_a_sentence(hook.function)
 
+    def arrive(event: gr.EventData) -> Any:
+        return function(_query_of(event))
+
+    def arrive_by_and_by(event: gr.EventData) -> Any:
+        yield from function(_query_of(event))
+
+    arrived = arrive_by_and_by if inspect.isgeneratorfunction(hook.function) else arrive
     listener = getattr(address, hook.tab)
-    listener(arrive, None, list(hook.outputs), show_progress="hidden", api_visibility="private")
+    listener(arrived, None, list(hook.outputs), show_progress="hidden", api_visibility="private")
 
 
 def _query_of(event: Any) -> dict[str, str]:

@@ -15,6 +15,8 @@
   document.addEventListener("DOMContentLoaded", () => { remembered(); setTimeout(remembered, 300); setTimeout(remembered, 1500); });
 
   document.addEventListener("click", (event) => {
+    // on a phone what happens is below the button
+    if (event.target.closest("#iv-make") && innerWidth < 760) document.getElementById("iv-status")?.scrollIntoView({ block: "start" });
     const button = event.target.closest("[data-iv]");
     if (!button) return;
     const wish = button.dataset.iv;

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import api
 
 from iminet_viz.app import _figure as pieces
-from iminet_viz.app._context import SERVED, Context, Gallery, Markup, in_a_sentence, join, tag
+from iminet_viz.app._context import SERVED, Context, Gallery, Markup, endpoint, in_a_sentence, join, tag
 from iminet_viz.errors import AppError, GalleryError
 
 PAGE = 60  # pictures at once
@@ -95,8 +94,8 @@ def build(context: Context) -> None:
             raise GalleryError(f"the gallery has no pattern {id!r}, expected for example {next(iter(gallery.entries))}")
         return {**entry, "urls": urls_of(context, entry), "link": context.link("patterns", id=entry["id"])}
 
-    api(in_a_sentence(patterns), api_name="patterns")
-    api(in_a_sentence(pattern), api_name="pattern")
+    endpoint(patterns, "patterns")
+    endpoint(pattern, "pattern")
 
 
 # --- the list -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from iminet_viz.checkpoint import TrainedModel, untrained_like
-from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
+from iminet_viz.patterns.engine import EngineConfig, Pattern, Report, maximize_many
 from iminet_viz.patterns.objectives import Objective, Term
 
 Textures = Mapping[str, np.ndarray]  # by role, (values,) of unit length
@@ -53,7 +53,12 @@ def likeness(a: Textures, b: Textures) -> float:
 
 
 def make_control(
-    model: TrainedModel, term: Term, config: EngineConfig | None = None, neurons: int = 16, seed: int = 0
+    model: TrainedModel,
+    term: Term,
+    config: EngineConfig | None = None,
+    neurons: int = 16,
+    seed: int = 0,
+    report: Report | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Textures of patterns of some neurons of the same layer of a net of random weights, made in the same way.
 
@@ -63,6 +68,7 @@ def make_control(
         config: of the engine.
         neurons: how many, evenly over the layer.
         seed: of the patterns.
+        report: called after each step, as by the engine; an error that it raises ends the work.
 
     Raises:
         PatternError: no such layer.
@@ -71,7 +77,7 @@ def make_control(
     channels = blank.network.n_channels(term.layer)
     picked = np.unique(np.linspace(0, channels - 1, min(neurons, channels)).round().astype(int))
     objectives = [Objective((dataclasses.replace(term, channel=int(channel)),)) for channel in picked]
-    return [textures(pattern) for pattern in maximize_many(blank, objectives, config, seed)]
+    return [textures(pattern) for pattern in maximize_many(blank, objectives, config, seed, report)]
 
 
 def judge_stability(pattern: Pattern, second: Pattern | None, control: Sequence[Textures] = ()) -> Pattern:
