@@ -19,7 +19,8 @@ the tab. Names of the tabs: search, patterns, make, compare, explain, study.
 
 **Files.** :meth:`Context.url` is the address of a file in the gallery, in the work folder, or in a folder given to
 :meth:`Context.serve`; nothing else on the machine can be had, no link leads out, and only pictures, sounds, arrays and
-JSON; single files by what a tab knows of them: :meth:`Context.serve_found`. A sound that another tab shall find again goes into :meth:`Context.keep`, which answers the token for the link.
+JSON; single files by what a tab knows of them: :meth:`Context.serve_found`. A sound that another tab shall find again
+goes into :meth:`Context.keep`, which answers the token for the link.
 
 **What comes from files or users is text**: build HTML with :func:`tag`, which escapes it; ``_figure.py`` has players
 with a playhead, tables, charts and empty states. Numbers that the manifest of a gallery holds are foreign too.

@@ -550,9 +550,8 @@ def _seconds(path: Path) -> float:
 
     from iminet_viz.audio import libsndfile_name
 
-    with contextlib.suppress(soundfile.LibsndfileError, OSError):
-        with soundfile.SoundFile(libsndfile_name(path)) as file:
-            return file.frames / file.samplerate if 0 < file.frames < 2**62 else 0.0
+    with contextlib.suppress(soundfile.LibsndfileError, OSError), soundfile.SoundFile(libsndfile_name(path)) as file:
+        return file.frames / file.samplerate if 0 < file.frames < 2**62 else 0.0
     return 0.0
 
 
