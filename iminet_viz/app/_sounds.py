@@ -18,7 +18,7 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +37,12 @@ PLAYED = {".wav": ".wav", ".wave": ".wav", ".flac": ".flac", ".ogg": ".ogg", ".o
 BINS = 300  # of a waveform's outline
 MOST_SEARCHES = 256  # that can be gone on with, or exported
 MOST_ALLOWED = 512  # files of the library that were asked for last
-REST = 5.0  # a shelf is renewed after this many times what that took
+REST, LEAST_S = 5.0, 1.0  # a shelf is renewed after this many times what that took, and this long
 DEMO_STEP = 60  # sounds of the demo library that are made before they are added
 DEMO_SEED = 0
 LOCKED_S = 600.0  # how long another process may be waited for
 MOST_FAILURES = 200  # that are told
+TOLD_S = 60.0  # how long a page that opens is told of work that ended well
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,11 @@ class Job:
     def running(self) -> bool:
         """Not ended yet."""
         return self.ended is None
+
+    @property
+    def is_old(self) -> bool:
+        """Ended a while ago."""
+        return self.ended is not None and time.monotonic() - self.ended > TOLD_S
 
     @property
     def rate(self) -> float | None:
@@ -240,10 +246,11 @@ class Sounds:
             self.ready.wait(60)
         if self._scorer is None:
             raise LibraryError(self.error or "the app is still starting, try again in a few seconds")
-        require_short(path, self.context.settings.max_upload_s)
         shelf = self.shelf
         library = SoundLibrary(self.path or path, self._scorer) if shelf is None else shelf.library
-        return library.hear(path)
+        with by_name(path):
+            require_short(path, self.context.settings.max_upload_s)
+            return library.hear(path)
 
     def search(self, query: Query, k: int = 10, text: str = "", recall: float | None = None) -> Answer:
         """Search the shelf.
@@ -423,7 +430,7 @@ class Sounds:
             nonlocal took, last
             if count:
                 job.done, job.total = done, total
-            if time.monotonic() - last > max(1.0, REST * took):
+            if time.monotonic() - last > max(LEAST_S, REST * took):
                 begun = time.monotonic()
                 self.renew()
                 last = time.monotonic()
@@ -492,6 +499,15 @@ class Sounds:
             "error": self.error,
             "job": None if self.job is None else self.job.as_dict(),
         }
+
+
+@contextlib.contextmanager
+def by_name(path: Path) -> Iterator[None]:
+    """Say what is wrong with a sound by its name: where the app keeps it is nobody's business."""
+    try:
+        yield
+    except AudioError as error:
+        raise AudioError(str(error).replace(one_line(path), one_line(Path(path.name)))) from None
 
 
 def cache_folder() -> Path:

@@ -156,6 +156,12 @@ audio.addEventListener("error", () => {
 document.addEventListener("click", (event) => {
   const row = event.target.closest("#iv-hits .iv-hit");
   if (event.target.closest(".iv-more")) { event.target.closest(".iv-more").disabled = true; trigger("more", {}); return; }
+  if (event.target.closest(".iv-to-grow")) {
+    const grow = box("iv-grow"), folder = () => find("input, textarea", box("iv-folder") || grow);
+    if (!folder() || folder().offsetParent === null) find("button", grow).click();
+    setTimeout(() => { grow.scrollIntoView({ block: "center" }); folder()?.focus(); }, 150);
+    return;
+  }
   if (!row) return;
   const wave = event.target.closest(".iv-wavebox");
   if (event.target.closest(".iv-play")) { if (row === current && !audio.paused) audio.pause(); else play(row); }
@@ -174,8 +180,10 @@ async function copy(button) {
     try { copied = document.execCommand("copy"); } catch (failure) { /* told below */ }
     area.remove(); button.focus();
   }
-  button.textContent = copied ? "Copied" : "Not copied";
-  setTimeout(() => { button.textContent = "Copy path"; }, 1500);
+  const said = document.getElementById("iv-said");
+  if (said) said.textContent = copied ? "Path copied" : "The path could not be copied";
+  button.classList.add(copied ? "iv-done" : "iv-failed");
+  setTimeout(() => button.classList.remove("iv-done", "iv-failed"), 1500);
 }
 document.addEventListener("keydown", (event) => {
   if (!shown() || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;

@@ -14,19 +14,19 @@ import numpy as np
 
 from iminet_viz.app import _figure as pieces
 from iminet_viz.app._context import Context, Markup, endpoint, in_a_sentence, tag
-from iminet_viz.app._sounds import PLAYED, Job, Search, Sounds, require_short
+from iminet_viz.app._sounds import PLAYED, Job, Search, Sounds, by_name, require_short
 from iminet_viz.app._theme import read_asset
 from iminet_viz.audio import SUFFIXES, one_line, read_blocks
 from iminet_viz.errors import AppError, AudioError, IminetVizError, SearchError
 
 if TYPE_CHECKING:
-    from iminet_viz.retrieval import Answer, Hit, Query
+    from iminet_viz.retrieval import Answer, Hit
 
 STEP, MOST = 10, 100  # hits at once, and with "more"
 API_MOST = 1_000
 AT_ONCE = 4  # searches that run side by side
 COLUMNS = 900  # of the picture of a query, at most
-TICKS_HZ = (100, 250, 500, 1_000, 2_000, 4_000, 8_000)
+TICKS_HZ = (250, 500, 1_000, 2_000, 4_000, 8_000)
 SHOWN_FAILURES = 50
 RECALLS = {"Exact": None, "99 % of the first ten": 0.99, "95 %": 0.95}
 
@@ -42,6 +42,9 @@ def build(context: Context) -> None:
             view = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="iv-query")
         with gr.Column(scale=7, min_width=320):
             shelf = gr.HTML(show_shelf(sounds), js_on_load=None, apply_default_css=False, elem_id="iv-shelf")
+            with gr.Row(elem_classes="iv-work-row", visible=False) as working:
+                work = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="iv-work", scale=5)
+                halt = gr.Button("Stop", variant="stop", size="sm", scale=0, min_width=90, elem_id="iv-halt-work")
             with gr.Row(elem_classes="iv-bar"):
                 text = gr.Textbox(
                     label="Only sounds with these words",
@@ -72,8 +75,6 @@ def build(context: Context) -> None:
                     js_on_load=None,
                     apply_default_css=False,
                 )
-            work = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="iv-work")
-            halt = gr.Button("Stop", variant="stop", size="sm", visible=False, elem_id="iv-halt-work")
     token = gr.State("")
     timer = gr.Timer(1.0, active=False)
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -99,7 +100,7 @@ def build(context: Context) -> None:
 
     desk.more(more, [token, text, speed], hits, **searching)
 
-    watching = [shelf, work, halt, timer, speed]
+    watching = [shelf, working, work, halt, timer, speed]
 
     def watch() -> list[Any]:
         sounds.look_again()
@@ -125,13 +126,14 @@ def build(context: Context) -> None:
         if not key:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         path = context.kept(key)
-        if path is None or sounds.recall(key) is None:
+        search = sounds.recall(key)
+        if path is None or search is None:
             gone = pieces.empty_state(
                 "This search is not kept any more.", "Recordings are deleted after an hour: make the sound again."
             )
             return "", gone, "", gr.skip()
         words = query.get("text", "")
-        picture = show_query(context, path, key, sounds.recall(key))
+        picture = show_query(context, path, key, search.query.name)
         return picture, search_again(context, sounds, key, words, STEP, None), key, words
 
     context.on_visit("search", visit, [view, hits, token, text])
@@ -161,23 +163,18 @@ def answer_upload(
     context: Context, sounds: Sounds, path: Path, words: str, recall: float | None
 ) -> Iterator[tuple[Any, Any, Any]]:
     """The picture of a recording at once, then the hits; what is wrong with it is said where the picture would be."""
-    key = ""
     try:
-        require_short(path, context.settings.max_upload_s)
-        key = context.keep(path)
-        kept = context.kept(key)
-        assert kept is not None
-        named = Search(_empty_query(path), key, words)
-        yield show_query(context, kept, key, named), gr.skip(), gr.skip()
+        with by_name(path):
+            require_short(path, context.settings.max_upload_s)
+            key = context.keep(path)
+            picture = show_query(context, path, key, one_line(Path(path.name)))
+        yield picture, gr.skip(), gr.skip()
         query = sounds.hear(path)
+    except AudioError as error:
+        yield show_problem(_stop(str(error)), "This cannot be searched with."), NOTHING, ""
+        return
     except IminetVizError as error:
-        said = show_problem(_sentence(error))
-        picture: Any = said
-        if key and not isinstance(error, AudioError):  # it is the library that has a problem
-            picture = gr.skip()
-            yield picture, said, ""
-            return
-        yield picture, NOTHING, ""
+        yield gr.skip(), show_problem(_sentence(error)), ""
         return
     sounds.remember(Search(query, key, words), key)
     yield gr.skip(), search_again(context, sounds, key, words, STEP, recall), key
@@ -198,15 +195,13 @@ def search_again(context: Context, sounds: Sounds, key: str, words: str, k: int,
     return show_hits(context, sounds, key, answer)
 
 
-def _empty_query(path: Path) -> Query:
-    from iminet_viz.retrieval import Query
-
-    return Query(one_line(Path(path.name)), 0.0, (), (), ())
-
-
 def _sentence(error: Exception) -> str:
     text = str(error)
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+    return _stop(f"{text[:1].upper()}{text[1:]}")
+
+
+def _stop(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 # --- the recorder, the picture of the query -------------------------------------------------------------------------
@@ -239,12 +234,12 @@ def recorder() -> Markup:
     )
 
 
-def show_problem(text: str) -> Markup:
+def show_problem(text: str, what: str = "Nothing was searched.") -> Markup:
     """What is wrong, where the answer would be."""
-    return tag("div", tag("strong", "This cannot be searched with."), tag("p", text), class_="iv-doubts", role="alert")
+    return tag("div", tag("strong", what), tag("p", text), class_="iv-doubts", role="alert")
 
 
-def show_query(context: Context, path: Path, key: str, search: Search | None) -> Markup:
+def show_query(context: Context, path: Path, key: str, name: str) -> Markup:
     """Waveform and log-mel on the same axis of seconds, a player, and what is wrong with the recording.
 
     Raises:
@@ -253,7 +248,8 @@ def show_query(context: Context, path: Path, key: str, search: Search | None) ->
     from iminet_viz.retrieval import LONGEST_S, judge_query
     from iminet_viz.windows import SILENCE_DB
 
-    waveform, rate, duration = _beginning(path, LONGEST_S)
+    kept = context.kept(key)
+    waveform, rate, duration = read_beginning(path, LONGEST_S)
     warnings = judge_query(waveform, rate)
     peak = float(np.abs(waveform).max(initial=0))
     if duration > LONGEST_S:
@@ -271,7 +267,6 @@ def show_query(context: Context, path: Path, key: str, search: Search | None) ->
         if width > 0.005
     ]
     head = {"class_": "iv-head", "hidden": True, "data_side": "query", "data_left": 0, "data_width": 1}
-    name = search.query.name if search is not None else "recording"
     levels, ticks = _log_mel(waveform, rate)
     mask = f"url(data:image/png;base64,{base64.b64encode(_png(levels)).decode()})"
     step = next((x for x in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if seconds / x <= 7), 60)
@@ -312,8 +307,8 @@ def show_query(context: Context, path: Path, key: str, search: Search | None) ->
         ),
         tag(
             "div",
-            pieces.player(pieces.Sound(context.url(path), name, "Your sound", duration, "query"))
-            if path.suffix.lower() in PLAYED
+            pieces.player(pieces.Sound(context.url(kept), name, "Your sound", duration, "query"))
+            if kept is not None and kept.suffix.lower() in PLAYED
             else tag("p", "A browser may not play this kind of file.", class_="iv-quiet"),
             class_="iv-players",
         ),
@@ -323,7 +318,7 @@ def show_query(context: Context, path: Path, key: str, search: Search | None) ->
     )
 
 
-def _beginning(path: Path, most_s: float) -> tuple[np.ndarray, int, float]:
+def read_beginning(path: Path, most_s: float) -> tuple[np.ndarray, int, float]:
     """Samples of the first seconds, ``(samples,)``, their rate, and the length of the whole file in seconds."""
     from iminet_viz.app._sounds import _seconds
 
@@ -366,9 +361,13 @@ def _log_mel(waveform: np.ndarray, rate: int) -> tuple[np.ndarray, list[tuple[in
         edges = np.linspace(0, levels.shape[1], COLUMNS + 1).astype(int)[:-1]
         levels = np.maximum.reduceat(levels, edges, axis=1)
     centres = log_mel_of_frames(MEL_FRAMES).band_frequencies()
-    wanted = [hz for hz in TICKS_HZ if centres[0] <= hz <= centres[-1] * 1.05]
+    wanted = [hz for hz in TICKS_HZ if hz <= centres[-1] * 1.05]
     places = (np.interp(wanted, centres, np.arange(len(centres))) + 0.5) / len(centres)
-    return levels.clip(0, 1), [(hz, float(place)) for hz, place in zip(wanted, places, strict=True)]
+    ticks: list[tuple[int, float]] = []
+    for hz, place in zip(reversed(wanted), reversed(places.tolist()), strict=True):  # the mel scale crowds low ones
+        if not ticks or ticks[-1][1] - place > 0.12:
+            ticks.append((hz, place))
+    return levels.clip(0, 1), ticks
 
 
 def _png(levels: np.ndarray) -> bytes:
@@ -438,8 +437,8 @@ def show_hits(context: Context, sounds: Sounds, key: str, answer: Answer) -> Mar
         tag("div", more, class_="iv-files"),
         tag(
             "p",
-            "The score compares sounds for this query only. “Stands out” is how far it lies above a sound of the "
-            "library at random, in deviations: from about 4 on, chance is an unlikely reason.",
+            "The score compares sounds for this query only; “above” is the share of all sounds that score less; "
+            "“stands out” is how far the score lies above a sound of the library at random, in deviations.",
             class_="iv-quiet iv-note",
         ),
         class_="iv-stack iv-answer",
@@ -471,9 +470,9 @@ def show_hit(context: Context, sounds: Sounds, key: str, hit: Hit) -> Markup:
     where = f"{clock(hit.start_s)} to {clock(hit.stop_s)} of {clock(hit.duration_s)}" if long else clock(hit.duration_s)
     milliseconds = f"{round(1000 * hit.start_s)}-{round(1000 * hit.stop_s)}"
     why = context.link("explain", query=key, candidate=f"hit-{own}-{milliseconds}", model=sounds.model)
-    facts = [("Score", pieces.number(hit.score)), ("Above", f"{_percentile(hit.percentile)} of sounds")]
+    facts = [("score", pieces.number(hit.score)), ("above", _percentile(hit.percentile))]
     if hit.stands_out is not None:
-        facts.append(("Stands out", f"{hit.stands_out:.1f}".replace("-", "−")))
+        facts.append(("stands out", f"{hit.stands_out:.1f}".replace("-", "−")))
     return tag(
         "li",
         tag("span", hit.rank, class_="iv-rank"),
@@ -501,14 +500,26 @@ def show_hit(context: Context, sounds: Sounds, key: str, hit: Hit) -> Markup:
         ),
         tag(
             "dl",
-            tag("div", tag("dt", "At" if long else "Length"), tag("dd", where, class_="iv-where")),
+            tag(
+                "div",
+                tag("dt", "At") if long else tag("dt", "Length", class_="iv-sr"),
+                tag("dd", where, class_="iv-where"),
+            ),
             *(tag("div", tag("dt", what), tag("dd", value)) for what, value in facts),
             class_="iv-facts",
         ),
         tag(
             "div",
             tag("a", "Why?", href=why, class_="iv-button", aria_label=f"Why hit {hit.rank}, {name}?"),
-            tag("button", "Copy path", type="button", class_="iv-button iv-copy", data_path=whole),
+            tag(
+                "button",
+                pieces._icon("iv-sheets", "M5.5 5.5V2.5h8v8h-3M2.5 5.5h8v8h-8z"),
+                type="button",
+                class_="iv-button iv-copy",
+                data_path=whole,
+                title=f"Copy the path: {whole}",
+                aria_label=f"Copy the path of hit {hit.rank}, {name}",
+            ),
             class_="iv-acts",
         ),
         class_="iv-hit",
@@ -552,9 +563,11 @@ def show_state(sounds: Sounds) -> list[Any]:
     running = (job is not None and job.running) or not sounds.ready.is_set()
     shelf = sounds.shelf
     skips = shelf is not None and shelf.files > 0 and shelf.library.can_skip
+    said = show_job(job)
     return [
         show_shelf(sounds),
-        show_job(job),
+        gr.Row(visible=bool(said)),
+        said,
         gr.Button(visible=job is not None and job.running, interactive=job is not None and not job.stop.is_set()),
         gr.Timer(active=running),
         gr.Dropdown(visible=skips),
@@ -581,13 +594,14 @@ def show_shelf(sounds: Sounds) -> Markup:
         tag("span", pieces.plural(shelf.files, "sound")),
         tag("span", _hours(seconds)) if seconds else None,
         tag("span", "model ", tag("code", sounds.model)),
+        tag("button", "Add a folder", type="button", class_="iv-link iv-to-grow"),
         class_="iv-shelf-line",
     )
 
 
 def show_job(job: Job | None) -> Markup | str:
     """What goes on in the background, or how it ended."""
-    if job is None:
+    if job is None or (job.is_old and not job.failures and not job.error):
         return ""
     failures = None
     if job.failures:
