@@ -221,7 +221,7 @@ def test_a_hit_of_a_long_file_is_handed_over_as_what_was_found(sounds):
 
 
 def ask(sounds, path: Path, words: str = "") -> list:
-    return list(search.answer_upload(sounds.context, sounds, path, words, None))
+    return list(search.answer_upload(sounds.context, sounds, path, path.name, words, None))
 
 
 def test_the_picture_comes_before_the_hits_and_the_right_sound_is_first(sounds):

@@ -233,8 +233,8 @@ class Sounds:
             raise LibraryError("the library holds no sound yet: add a folder")
         return self.shelf
 
-    def hear(self, path: Path) -> Query:
-        """Turn a recording into a query.
+    def hear(self, path: Path, name: str = "") -> Query:
+        """Turn a recording into a query; ``name`` is what its user calls it.
 
         Raises:
             AudioError: it cannot be read, is too long, silent or too short.
@@ -248,9 +248,9 @@ class Sounds:
             raise LibraryError(self.error or "the app is still starting, try again in a few seconds")
         shelf = self.shelf
         library = SoundLibrary(self.path or path, self._scorer) if shelf is None else shelf.library
-        with by_name(path):
+        with by_name(path, name):
             require_short(path, self.context.settings.max_upload_s)
-            return library.hear(path)
+            return dataclasses.replace(library.hear(path), name=name or one_line(Path(path.name)))
 
     def search(self, query: Query, k: int = 10, text: str = "", recall: float | None = None) -> Answer:
         """Search the shelf.
@@ -345,7 +345,7 @@ class Sounds:
         from iminet_viz.retrieval import to_csv, to_json, to_m3u
 
         texts = {"csv": to_csv, "json": to_json, "m3u": to_m3u}
-        name = f"{token}-{abs(hash((len(answer.hits), search.text, answer.windows)))}.{kind}"
+        name = f"{token}-{abs(hash((len(answer.hits), search.text, answer.windows)))}/hits.{kind}"
         if kind in texts:
             write = texts[kind]
             return self._once(name, lambda to: to.write_text(write(answer), encoding="utf-8", errors="replace"))
@@ -502,12 +502,14 @@ class Sounds:
 
 
 @contextlib.contextmanager
-def by_name(path: Path) -> Iterator[None]:
+def by_name(path: Path, name: str = "") -> Iterator[None]:
     """Say what is wrong with a sound by its name: where the app keeps it is nobody's business."""
     try:
         yield
     except AudioError as error:
-        raise AudioError(str(error).replace(one_line(path), one_line(Path(path.name)))) from None
+        own = name or one_line(Path(path.name))
+        text = str(error).replace(one_line(path), own).replace(one_line(Path(path.name)), own)
+        raise AudioError(text) from None
 
 
 def cache_folder() -> Path:

@@ -20,7 +20,7 @@ async function send(file) {
     if (!path) throw new Error("no path");
     if (waiting !== mine) return;
     tell("Searching …");
-    trigger("heard", { path });
+    trigger("heard", { path, name: file.name });
     setTimeout(() => { if (waiting === mine) arrived("It takes long; the app may be busy."); }, 60000);
   } catch (error) {
     if (waiting === mine) arrived("It could not be sent: the file is too large, or the app has stopped.", true);
@@ -239,7 +239,7 @@ async function draw(row) {
 }
 let token = null;
 function renewed() {
-  const answer = document.querySelector("#iv-hits [data-token]");
+  const answer = document.querySelector("#iv-hits .iv-answer");
   for (const row of rows()) draw(row);
   if (current) { // gradio goes on to use the elements of the old hits
     const same = rows().find((row) => source === row.dataset.src);
@@ -259,9 +259,9 @@ function observe() {
   const pictures = box("iv-query"), list = box("iv-hits");
   if (!pictures || !list) { setTimeout(observe, 100); return; }
   new MutationObserver((changes) => {
-    const real = changes.filter((change) => !(change.target.closest && change.target.closest(".iv-outline, .iv-hit-head")));
-    if (!real.some((change) => change.type === "childList" || change.type === "characterData" || change.attributeName === "data-token" || change.attributeName === "data-outline")) return;
-    if (waiting && list.querySelector("[data-token], .iv-empty") && real.some((change) => list.contains(change.target) || pictures.querySelector("[role=alert]"))) arrived();
+    const within = (place) => changes.some(({ target }) => place.contains(target) && !(target.closest && target.closest(".iv-outline, .iv-hit-head")));
+    if (!within(list) && !within(pictures)) return;
+    if (waiting && (within(list) || find("[role=alert]", pictures))) arrived();
     if (!due) { due = true; requestAnimationFrame(() => { due = false; renewed(); }); }
   }).observe(pictures.parentElement.parentElement, { childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["data-token", "data-outline"] });
   renewed();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,15 +83,18 @@ def build(context: Context) -> None:
 
     def hear(words: str, how: str, event: gr.EventData) -> Iterator[Any]:
         path = uploaded(context, str(event._data.get("path", "")))
-        yield from answer_upload(context, sounds, path, words, RECALLS.get(how))
+        name = one_line(
+            Path(str(event._data.get("name") or path.name)[:200])
+        )  # gradio keeps the harmless letters of it
+        yield from answer_upload(context, sounds, path, name, words, RECALLS.get(how))
 
-    desk.heard(in_a_sentence(hear), [text, speed], [view, hits, token], **searching)
+    # "multiple": a sound that comes while another is searched with must not be lost
+    desk.heard(in_a_sentence(hear), [text, speed], [view, hits, token], trigger_mode="multiple", **searching)
 
     def again(key: str, words: str, how: str) -> str:
         return search_again(context, sounds, key, words, STEP, RECALLS.get(how))
 
-    text.input(again, [token, text, speed], hits, trigger_mode="always_last", **searching)
-    text.submit(again, [token, text, speed], hits, **searching)
+    text.change(again, [token, text, speed], hits, trigger_mode="always_last", **searching)
     speed.input(again, [token, text, speed], hits, **searching)
 
     def more(key: str, words: str, how: str) -> str:
@@ -160,16 +164,16 @@ def uploaded(context: Context, name: str) -> Path:
 
 
 def answer_upload(
-    context: Context, sounds: Sounds, path: Path, words: str, recall: float | None
+    context: Context, sounds: Sounds, path: Path, name: str, words: str, recall: float | None
 ) -> Iterator[tuple[Any, Any, Any]]:
     """The picture of a recording at once, then the hits; what is wrong with it is said where the picture would be."""
     try:
-        with by_name(path):
+        with by_name(path, name):
             require_short(path, context.settings.max_upload_s)
             key = context.keep(path)
-            picture = show_query(context, path, key, one_line(Path(path.name)))
+            picture = show_query(context, path, key, name)
         yield picture, gr.skip(), gr.skip()
-        query = sounds.hear(path)
+        query = sounds.hear(path, name)
     except AudioError as error:
         yield show_problem(_stop(str(error)), "This cannot be searched with."), NOTHING, ""
         return
@@ -236,7 +240,8 @@ def recorder() -> Markup:
 
 def show_problem(text: str, what: str = "Nothing was searched.") -> Markup:
     """What is wrong, where the answer would be."""
-    return tag("div", tag("strong", what), tag("p", text), class_="iv-doubts", role="alert")
+    mark = secrets.token_hex(4)  # the page sees that this came, though it said the same before
+    return tag("div", tag("strong", what), tag("p", text), class_="iv-doubts", role="alert", data_token=mark)
 
 
 def show_query(context: Context, path: Path, key: str, name: str) -> Markup:
@@ -668,14 +673,17 @@ def add_endpoints(context: Context, sounds: Sounds) -> None:
     def search(file: dict, k: int = 10, text: str = "") -> dict:
         """Find the sounds of the library that a vocal imitation means.
 
-        file is an upload: handle_file("meow.wav"). Answers the hits, best first, with what the search was; hits of long
-        files say where in them (start_s, stop_s).
+        file is an upload: handle_file("meow.wav"). Answers the hits, best first, with what the search was; a hit's file
+        is its path on the app's machine, and start_s and stop_s say where in it.
         """
         path = uploaded(context, str((file or {}).get("path", "")) if isinstance(file, dict) else "")
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= API_MOST:
             raise SearchError(f"{k!r} hits were asked for, expected 1 to {API_MOST}")
         query = sounds.hear(path)
-        return sounds.search(query, k, str(text)).as_dict()
+        answer = sounds.search(query, k, str(text)).as_dict()
+        for hit in answer["hits"]:
+            hit["file"] = hit.pop("path")  # gradio's client fetches whatever has a "path"
+        return answer
 
     def add_folder(path: str) -> dict:
         """Begin to add a folder of the app's machine to the library; ask /library how far it is."""
