@@ -148,11 +148,8 @@ def test_words_narrow_more_widens_and_hits_are_taken_along(page, app, folder):
         content = Path(download.value.path()).read_bytes()
         assert content.startswith(start)
         assert download.value.suggested_filename == f"hits.{kind}"
-    assert (
-        sorted(name[3:] for name in zipfile.ZipFile(io.BytesIO(content)).namelist() if name != "hits.csv")
-        == [*("knocks.wav", "two knocks.wav")]
-        or len(zipfile.ZipFile(io.BytesIO(content)).namelist()) == 3
-    )
+    names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+    assert sorted(name.partition(" ")[2] for name in names) == ["", "knocks.wav", "two knocks.wav"]  # and hits.csv
     page.fill("#iv-words input, #iv-words textarea", "zebra")
     page.wait_for_selector("#iv-hits:has-text('No sound with these words')")
 
@@ -161,7 +158,11 @@ def test_what_cannot_be_searched_is_said_and_the_next_sound_works(page, app, fol
     open_page(page, app)
     (tmp_path / "notes.wav").write_bytes(b"this is no sound")
     save_audio(tmp_path / "nothing.wav", np.zeros(RATE, np.float32), RATE)
-    for name, said in (("notes.wav", "cannot be decoded"), ("notes.wav", "cannot be decoded"), ("nothing.wav", "silent")):
+    for name, said in (
+        ("notes.wav", "cannot be decoded"),
+        ("notes.wav", "cannot be decoded"),
+        ("nothing.wav", "silent"),
+    ):
         page.set_input_files("#iv-recorder input[type=file]", tmp_path / name)
         page.wait_for_selector(f"#iv-query [role=alert]:has-text('{said}')")
         page.wait_for_function("document.querySelector('.iv-rec-state').textContent.startsWith('or drop')")
