@@ -944,6 +944,7 @@ def compare(
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another one needs --auth.")
 @click.option("--port", type=click.IntRange(1, 65535), help="[default: the first free one from 7860]")
 @click.option("--auth", metavar="USER:PASSWORD", help="Ask everybody for it.")
+@click.option("--max-upload", type=click.IntRange(1), default=100, show_default=True, help="MB of a sound.")
 @click.option("--no-browser", is_flag=True, help="Do not open one.")
 def app(
     index: Path | None,
@@ -952,6 +953,7 @@ def app(
     host: str,
     port: int | None,
     auth: str | None,
+    max_upload: int,
     no_browser: bool,
 ) -> None:
     """Open the app in a browser: search by voice, browse and make patterns, compare, explain.
@@ -965,7 +967,7 @@ def app(
     if auth is not None and not (user.strip() and colon and password):
         raise AppError("--auth: expected USER:PASSWORD, neither of them empty")
     pair = None if auth is None else (user.strip(), password)
-    launch(AppSettings(index, gallery, model, host, port, pair, browser=not no_browser))
+    launch(AppSettings(index, gallery, model, host, port, pair, max_upload, browser=not no_browser))
 
 
 # --- data sets ------------------------------------------------------------------------------------------------------

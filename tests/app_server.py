@@ -59,7 +59,7 @@ def running_app(*arguments: object, environment: dict[str, str] | None = None) -
                 with contextlib.suppress(httpx.TransportError):
                     httpx.get(url, timeout=5)
                     break
-                if process.poll() is not None or time.monotonic() - begun > 60:
+                if process.poll() is not None or time.monotonic() - begun > 120:
                     log.seek(0)
                     raise RuntimeError(f"the app did not start (status {process.poll()}): {log.read()}")
                 time.sleep(0.1)

@@ -35,7 +35,8 @@ def test_every_measure_of_a_neuron_has_a_value(model):
     second = maximize(model, pattern.objective, ENGINE, seed=1)
     expected = likeness(textures(pattern), textures(second))
     assert found.pattern.evidence.stability == pytest.approx(expected, abs=1e-6)
-    assert {what for what, _ in seen} == {"Griffin-Lim sounds", "direct sounds", "another random start"}
+    stages = {"patterns of a random net", "Griffin-Lim sounds", "direct sounds", "another random start"}
+    assert {what for what, _ in seen} == stages
     assert all(within for _, within in seen)
 
 

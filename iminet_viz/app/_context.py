@@ -30,6 +30,7 @@ with a playhead, tables, charts and empty states. Numbers that the manifest of a
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import functools
@@ -223,6 +224,7 @@ def open_context(settings: AppSettings) -> Context:
     """
     gallery = read_gallery(settings.gallery or SHIPPED_GALLERY, optional=settings.gallery is None)
     folder = Path(tempfile.mkdtemp(prefix="iminet-viz-")).resolve()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # where nobody closes it
     context = Context(settings, gallery, folder)
     # gradio puts uploads and what it serves there; by default both would outlive the app
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import json
 import threading
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -116,7 +117,8 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         mcp_server=False,
         ssr_mode=False,
         pwa=False,
-        footer_links=["api", "settings"],
+        favicon_path=Path(__file__).with_name("icon.png"),
+        footer_links=["api"],  # its settings hold a theme, which our button does, and offers to record the screen
         app_kwargs={"middleware": [Middleware(Gate, roots=context.roots, uploads=uploads, finders=context.finders)]},
         theme=make_theme(),
         css=read_asset("app.css"),

@@ -9,7 +9,10 @@ const visit = (search) => {
   trigger("visit", { query: search });
   trigger(tab, { query: search }); // what the tab does with it
 };
-window.ivSelected = (tab) => { // by hand: the address forgets what was shown in the other tab
+let acted = 0;
+for (const name of ["pointerdown", "keydown"]) addEventListener(name, () => { acted = Date.now(); }, true);
+window.ivSelected = (tab) => { // by hand, not as the page opens: the address forgets what was shown in the other tab
+  if (Date.now() - acted > 2000) return;
   if (expected !== null) { if (tab === expected) expected = null; return; }
   if (new URLSearchParams(location.search).get("tab") !== tab) history.replaceState(null, "", `?tab=${tab}`);
 };

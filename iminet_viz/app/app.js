@@ -5,14 +5,15 @@
   const dark = () => document.body.classList.contains("dark");
   const say = (text) => { const line = document.getElementById("iv-said"); if (line) line.textContent = text; };
 
-  // gradio follows the system or ?__theme=; what was chosen by the button comes before the system
-  const remembered = () => {
-    try {
-      const theme = localStorage.getItem(KEY);
-      if ((theme === "light" || theme === "dark") && !/[?&]__theme=/.test(location.search)) document.body.classList.toggle("dark", theme === "dark");
-    } catch (error) { /* no storage: the system's preference holds */ }
+  // gradio follows the system, or ?__theme= from its settings; what our button chose comes before the system
+  let chosen = null;
+  try { if (!/[?&]__theme=/.test(location.search)) chosen = localStorage.getItem(KEY); } catch (error) { /* no storage */ }
+  const keep = () => { if ((chosen === "dark" || chosen === "light") && dark() !== (chosen === "dark")) document.body.classList.toggle("dark"); };
+  const begin = () => {
+    keep();
+    new MutationObserver(keep).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   };
-  document.addEventListener("DOMContentLoaded", () => { remembered(); setTimeout(remembered, 300); setTimeout(remembered, 1500); });
+  if (document.body) begin(); else document.addEventListener("DOMContentLoaded", begin);
 
   document.addEventListener("click", (event) => {
     // on a phone what happens is below the button
@@ -21,8 +22,9 @@
     if (!button) return;
     const wish = button.dataset.iv;
     if (wish === "theme") {
-      document.body.classList.toggle("dark");
-      try { localStorage.setItem(KEY, dark() ? "dark" : "light"); } catch (error) { /* not remembered */ }
+      chosen = dark() ? "light" : "dark";
+      keep();
+      try { localStorage.setItem(KEY, chosen); } catch (error) { /* not remembered */ }
       say(dark() ? "dark theme" : "light theme");
     } else if (wish === "copy") {
       copy(button);

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
 OBJECTIVES = {"channel": "The whole neuron", "unit": "One position of its map", "joint": "Two neurons together"}
 PARAMETERIZATIONS = {
-    "spectrum": "Frequencies, summed to bands (default)",
-    "pixels": "Cells of the picture (the paper's way)",
+    "spectrum": "Frequencies (default)",
+    "pixels": "Cells, as in the paper",
     "fourier": "Fourier coefficients",
-    "phase": "Phases under real magnitudes",
+    "phase": "Phases of real spectra",
 }
 SOUNDS = {"griffin-lim": "Griffin-Lim", "direct": "Direct"}
 MOST_STEPS = 400
+MOST_PAGES = 20  # that watch, as many by the API
+RUNNING = threading.BoundedSemaphore(2)  # runs at once; the others wait, and say so
 LOOK_S = 0.4  # between two looks at a picture that forms
 FIRST_MODEL = "tl-iminet-conv123"
 
@@ -66,7 +68,7 @@ class Run:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.done = threading.Event()
-        self.stage, self.step, self.steps = "Loading the model", 0, 0
+        self.stage, self.step, self.steps = "Starting", 0, 0
         self.value: float | None = None
         self.inputs: Mapping[str, np.ndarray] = {}
         self.live: Pattern | None = None  # as it is at the moment
@@ -112,7 +114,7 @@ def build(context: Context) -> None:
                 frame = gr.Number(0, label="Frame", minimum=0, precision=0, min_width=100)
             with gr.Row(visible=False) as other:
                 second = gr.Number(1, label="Second neuron", minimum=0, precision=0, min_width=100)
-                weight = gr.Number(1.0, label="Its weight", info="Negative: without it", min_width=100)
+                weight = gr.Number(1.0, label="Weight, may be < 0", min_width=100)
             with gr.Accordion("How it is made", open=False):
                 parameterization = gr.Dropdown(
                     [(text, key) for key, text in PARAMETERIZATIONS.items()], value="spectrum", label="Written as"
@@ -173,11 +175,8 @@ def build(context: Context) -> None:
         watch,
         inputs,
         [status, result, go, halt],
-        show_progress="minimal",
-        show_progress_on=[status],
-        api_visibility="private",
-        concurrency_id="make",
-        concurrency_limit=2,
+        concurrency_limit=MOST_PAGES,
+        **quiet,
     )
     halt.click(halt_run, None, None, queue=False, **quiet)
     context.on_leave(halt_run)
@@ -231,9 +230,9 @@ def build(context: Context) -> None:
         finally:
             run.stop.set()
         if run.entry is not None:
-            yield {"stage": "done", **run.entry}
+            yield {"stage": "done", **{key: value for key, value in run.entry.items() if key != "folder"}}
 
-    endpoint(make, "make", concurrency_id="make", concurrency_limit=2)
+    endpoint(make, "make", concurrency_limit=MOST_PAGES)
 
 
 # --- controls -------------------------------------------------------------------------------------------------------
@@ -285,7 +284,7 @@ def read_wish(values: Sequence[Any]) -> Wish:
     given = dict(zip(names, values, strict=True))
     for name in ("neuron", "band", "frame", "second", "seed", "steps"):
         value = given[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
             raise PatternError(f"{name} {value!r}, expected a whole number")
         given[name] = int(value)
     if not 1 <= given["steps"] <= MOST_STEPS:
@@ -347,7 +346,12 @@ def follow(context: Context, run: Run, wish: Wish, draw: bool = True) -> Iterato
 def _work(context: Context, run: Run, wish: Wish) -> None:
     """Make the pattern; whatever happens, ``run.done`` is set at the end."""
     try:
-        _make(context, run, wish)
+        while not RUNNING.acquire(timeout=LOOK_S):
+            run.tell("Waiting until another pattern is done", 0, 0)
+        try:
+            _make(context, run, wish)
+        finally:
+            RUNNING.release()
     except _StoppedError:
         pass
     except Exception as error:  # said by follow, in the thread of the page
@@ -367,6 +371,7 @@ def _make(context: Context, run: Run, wish: Wish) -> None:
     from iminet_viz.patterns import evidence
     from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
 
+    run.tell("Loading the model", 0, 0)
     shared = context.model(wish.model)
     model = dataclasses.replace(shared, network=copy.deepcopy(shared.network))  # optimising swaps parts of it
     objective = make_objective(model, wish)
@@ -516,7 +521,7 @@ def show_made(context: Context, entry: Mapping[str, Any]) -> Markup:
     charts = [
         tag("section", tag("h3", title), chart)
         for title, chart in (
-            ("Against real clips", pieces.histogram(entry)),
+            (f"Against real {'pairs' if len(entry['inputs']) > 1 else 'clips'}", pieces.histogram(entry)),
             ("Optimisation", pieces.trace_chart(entry["trace"], entry["steps"])),
         )
         if chart
