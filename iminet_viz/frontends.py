@@ -225,6 +225,32 @@ class FrontEnd(nn.Module):
         return self.normalize(self.decibels(waveform))[:, None]
 
 
+def mel_frequencies(n_mels: int, fmin: float, fmax: float) -> np.ndarray:
+    """Frequencies evenly spaced on Slaney's mel scale, both ends included: ``(n_mels,)`` in Hz.
+
+    To the bit those of ``librosa.mel_frequencies``, whose import takes longer than a search.
+    """
+    hz_per_mel, log_from, log_step = 200 / 3, 1000.0, np.log(6.4) / 27.0  # straight below 1 kHz, logarithmic above
+
+    def to_mel(hz: float) -> float:
+        return hz / hz_per_mel if hz < log_from else log_from / hz_per_mel + np.log(hz / log_from) / log_step
+
+    mel = np.linspace(to_mel(fmin), to_mel(fmax), n_mels)
+    above = mel >= log_from / hz_per_mel
+    return np.where(above, log_from * np.exp(log_step * (mel - log_from / hz_per_mel)), hz_per_mel * mel)
+
+
+def mel_basis(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
+    """Triangular bands of equal area: ``(n_mels, 1 + n_fft // 2)`` float32, to the bit ``librosa.filters.mel``."""
+    edges = mel_frequencies(n_mels + 2, fmin, fmax)
+    apart = np.diff(edges)
+    ramps = np.subtract.outer(edges, np.fft.rfftfreq(n_fft, 1 / sample_rate))
+    rising, falling = -ramps[:-2] / apart[:-1, None], ramps[2:] / apart[1:, None]
+    basis = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    basis *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
+    return basis
+
+
 class LogMel(FrontEnd):
     """Mel power spectrogram in dB (Slaney's mel scale and area normalisation, periodic Hann window, centred frames).
 
@@ -238,13 +264,9 @@ class LogMel(FrontEnd):
     mel_basis: Tensor
 
     def __init__(self, config: LogMelConfig) -> None:
-        import librosa
-
         super().__init__()
         self.config: LogMelConfig = config
-        basis = librosa.filters.mel(
-            sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.fmin, fmax=config.fmax
-        )
+        basis = mel_basis(config.sample_rate, config.n_fft, config.n_mels, config.fmin, config.fmax)
         self.register_buffer("window", torch.hann_window(config.n_fft, periodic=True), persistent=False)
         self.register_buffer("mel_basis", torch.from_numpy(basis), persistent=False)  # (n_mels, 1 + n_fft // 2)
 
@@ -265,10 +287,8 @@ class LogMel(FrontEnd):
 
     def band_frequencies(self) -> np.ndarray:
         """Centre of each mel band, ``(n_mels,)`` in Hz."""
-        import librosa
-
         config = self.config
-        return librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.fmax)[1:-1]
+        return mel_frequencies(config.n_mels + 2, config.fmin, config.fmax)[1:-1]
 
 
 @functools.lru_cache(maxsize=8)

@@ -12,11 +12,14 @@ from iminet_viz.errors import FrontEndError
 from iminet_viz.frontends import (
     CONSTANT_Q,
     IMITATION,
+    MEL_FRAMES,
     RECORDING,
     ConstantQConfig,
+    LogMel,
     LogMelConfig,
     config_from_dict,
     config_to_dict,
+    log_mel_of_frames,
     make_frontend,
     power_to_db,
     standardize,
@@ -73,6 +76,17 @@ def librosa_log_mel(config: LogMelConfig, waveform: np.ndarray) -> np.ndarray:
         pad_mode="constant",
     )
     return librosa.power_to_db(power[:, : config.n_frames], ref=np.max, top_db=80)
+
+
+@pytest.mark.parametrize(
+    "config", [IMITATION, RECORDING, log_mel_of_frames(MEL_FRAMES).config], ids=["imitation", "recording", "frames"]
+)
+def test_mel_bands_are_librosa_s_to_the_bit(config):
+    shape = {"n_mels": config.n_mels, "fmin": config.fmin, "fmax": config.fmax}
+    basis = librosa.filters.mel(sr=config.sample_rate, n_fft=config.n_fft, **shape)
+    assert np.array_equal(LogMel(config).mel_basis.numpy(), basis)
+    edges = librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.fmax)
+    assert np.array_equal(LogMel(config).band_frequencies(), edges[1:-1])
 
 
 def librosa_constant_q(waveform: np.ndarray, every: int) -> np.ndarray:

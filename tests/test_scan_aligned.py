@@ -1,10 +1,14 @@
 """Rows of the aligned nets: every answer is that of brute force, whatever bounds are looked at first."""
 
+import functools
+
 import numpy as np
 import pytest
+import torch
 
 from iminet_viz.errors import SearchError
 from iminet_viz.models.aligned import align_scores
+from iminet_viz.scan import _aligned_kernels
 from iminet_viz.scan.aligned import AlignedRows, _Query, pack, unpack
 
 FRAMES, FEATURES = 8, 12
@@ -74,7 +78,7 @@ def test_a_bound_is_never_above_the_cost(seed):
     for query in (draw_cuts(rng, 1, 3), stored[seed][None], stored[50][None], stored[60][None] * 1.001, cuts[70:72]):
         form = _Query(query, FRAMES, FEATURES)
         ids = np.arange(100)
-        bounds, costs = rows._bounds(form, ids, np.inf), rows._costs(form, ids)
+        bounds, costs = rows._bounds(form, ids, np.inf), rows._bounded.costs(form, ids)
         assert (bounds <= costs).all()
         assert np.median(bounds / costs.clip(1e-9)) > 0.9  # else the test could not fail
         limit = np.sort(costs)[9]
@@ -155,3 +159,86 @@ def test_the_stored_form_is_the_frames_to_half_a_step():
     assert (np.abs(frames - original) <= step * 0.501).all() and not frames[3, 1].any()
     np.testing.assert_array_equal(log_s, cuts[..., -1])
     assert pack(np.zeros((2, 32, 48)), np.zeros(2)).nbytes == 2 * 1_544
+
+
+@functools.cache
+def big_library() -> AlignedRows:
+    """Variants of 40 sounds, as the windows of a collection are."""
+    rng = np.random.default_rng(0)
+    kinds, cuts = draw_cuts(rng, 40, 2, (16, 20)), draw_cuts(rng, 6_000, 2, (16, 20))
+    return library((0.6 * kinds[rng.integers(0, 40, 6_000)] + 0.4 * cuts).astype(np.float32), (16, 20))
+
+
+def test_a_big_library_is_searched_with_a_sketch_and_exactly():
+    rows, rng = big_library(), np.random.default_rng(1)
+    for query in rows.draw_queries(3, 3, rng):
+        check(rows, query, 10)
+        check(rows, query, 100, rng.random(len(rows)) < 0.4)
+        check(rows, query, 10, rng.random(len(rows)) < 0.01)
+
+
+def test_the_cascade_reaches_the_recall_it_promises():
+    rows = big_library()
+    assert not rows.calibrations
+    rows.calibrations.clear()
+    queries = rows.draw_queries(20, 3, np.random.default_rng(99))  # others than it calibrates with
+    exact, fast = rows.search(queries, 10), rows.search(queries, 10, recall=0.9)
+    known = rows.calibrations[0.9]
+    assert known.measured >= 0.9 and 10 <= known.best < len(rows) and known.queries > 10
+    recall = np.mean([np.isin(ids, found).mean() for (ids, _), (found, _) in zip(exact, fast, strict=True)])
+    print(f"recall@10 {recall:.3f} of 20 queries, {known}")
+    assert recall >= 0.9
+    for query, (ids, scores) in zip(queries, fast, strict=True):
+        np.testing.assert_array_equal(scores, rows.scores(query, ids))  # whoever is found, the score is exact
+    for (ids, _), (found, _) in zip(exact, rows.search(queries, 10, recall=1.0), strict=True):
+        np.testing.assert_array_equal(ids, found)
+    rows.calibrations.clear()
+
+
+def test_a_recall_that_is_none_is_one_sentence():
+    with pytest.raises(SearchError, match="above 0 and at most 1"):
+        big_library().search([], 10, recall=1.5)
+
+
+def on_torch(cuts: np.ndarray, device: str) -> AlignedRows:
+    rows = library(cuts)
+    rows._device = torch.from_numpy(rows.rows).to(device)
+    return rows
+
+
+def check_device(device: str) -> None:
+    rng = np.random.default_rng(2)
+    cuts = draw_cuts(rng, 2_000, 2)
+    cuts[:10] = cuts[10:20]
+    cuts[20] = 0
+    rows = on_torch(cuts, device)
+    for query in (draw_cuts(rng, 1, 3), cuts[20][None], cuts[15][None], draw_cuts(rng, 2, 3).reshape(2, -1)):
+        check(rows, query, 12)
+        check(rows, query, 12, rng.random(2_000) < 0.2)
+        form, ids = _Query(query, FRAMES, FEATURES), np.arange(2_000)
+        bounds, costs = rows._bounds(form, ids, np.inf), rows._bounded.costs(form, ids)
+        assert (bounds <= costs).all()
+        np.testing.assert_allclose(bounds, costs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_path_of_a_device_gives_the_same_answers(monkeypatch):
+    monkeypatch.setattr("iminet_viz.scan.aligned.VALUES_AT_ONCE", 300_000)  # in several pieces
+    check_device("cpu")
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_answers():
+    check_device("cuda")
+
+
+def test_processors_without_the_wide_instructions_give_the_same_bounds(monkeypatch):
+    numba = pytest.importorskip("numba")
+    rows = library(draw_cuts(np.random.default_rng(0), 40, 2))
+    form = _Query(draw_cuts(np.random.default_rng(1), 1, 3), FRAMES, FEATURES)
+    expected = rows._bounds(form, np.arange(40), np.inf)
+    monkeypatch.setattr(_aligned_kernels, "_HAS_DOT", False)
+    monkeypatch.setattr(_aligned_kernels, "_HAS_ROOT", False)
+    plain = numba.njit(_aligned_kernels.bound_costs.py_func)
+    monkeypatch.setattr(_aligned_kernels, "bound_costs", plain)
+    np.testing.assert_allclose(rows._bounds(form, np.arange(40), np.inf), expected, rtol=2e-4)
+    assert "vpdpbusd" not in next(iter(plain.inspect_asm().values()))

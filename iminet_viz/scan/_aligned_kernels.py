@@ -7,6 +7,7 @@ recursion of the alignment, without a distance ever going to memory.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,14 @@ _HAS_DOT = bool(_FEATURES.get("avx512vnni"))
 _HAS_ROOT = bool(_FEATURES.get("avx512f"))
 _INT, _FLOAT, _SIZE = ir.IntType(32), ir.FloatType(), ir.IntType(64)
 _INTS, _FLOATS = ir.VectorType(_INT, LANES), ir.VectorType(_FLOAT, LANES)
+
+
+def _compile(function: Any, **options: Any) -> Any:
+    """Compile for many threads, and keep the result where there is a folder for it."""
+    try:
+        return njit(nogil=True, cache=True, **options)(function)
+    except RuntimeError:  # numba finds no folder that it may write to
+        return njit(nogil=True, **options)(function)
 
 
 def _splat(builder: Any, value: Any) -> Any:
@@ -215,7 +224,7 @@ def _strip(  # type: ignore[no-untyped-def]
     return signature, generate
 
 
-@njit(nogil=True, cache=True)
+@_compile
 def bound_costs(  # type: ignore[no-untyped-def]
     words, numbers, norms, n_cuts, ids, query, query_numbers, starts, query_log_s, duration_cost, limit, bounds
 ):
@@ -281,7 +290,7 @@ def bound_costs(  # type: ignore[no-untyped-def]
                         bounds[block + lane] = min(bounds[block + lane], cost)
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@functools.partial(_compile, fastmath={"reassoc", "contract"})
 def exact_costs(rows, numbers, n_cuts, ids, query, query_log_s, duration_cost, costs):  # type: ignore[no-untyped-def]
     """Costs in float64 by the recursion as it is defined, the best pair of cuts: to ``costs`` ``(ids,)``.
 
@@ -320,7 +329,7 @@ def exact_costs(rows, numbers, n_cuts, ids, query, query_log_s, duration_cost, c
         costs[number] = least
 
 
-@njit(nogil=True, cache=True)
+@_compile
 def square_frames(rows, numbers, n_cuts, values, first, norms):  # type: ignore[no-untyped-def]
     """Squared norms of dequantised frames of rows from ``first`` on: to ``norms`` ``(some, cuts * frames)``."""
     per_cut = rows.shape[1] // n_cuts
@@ -334,3 +343,20 @@ def square_frames(rows, numbers, n_cuts, values, first, norms):  # type: ignore[
                     value = np.int32(rows[first + number, c * per_cut + j * values + k])
                     total += value * value
                 norms[number, c * frames + j] = total * scale * scale * (1 - 2e-6)
+
+
+@_compile
+def pool_frames(rows, numbers, n_cuts, values, first, pooled):  # type: ignore[no-untyped-def]
+    """Means of neighbouring frames of rows from ``first`` on: to ``pooled`` ``(some, cuts, fewer frames, values)``."""
+    per_cut = rows.shape[1] // n_cuts
+    fewer = pooled.shape[2]
+    factor = (per_cut - 8) // values // fewer
+    for number in range(len(pooled)):
+        for c in range(n_cuts):
+            scale = numbers[first + number, (c + 1) * per_cut // 4 - 2] / np.float32(factor)
+            for j in range(fewer):
+                for k in range(values):
+                    total = np.int32(0)
+                    for i in range(factor):
+                        total += rows[first + number, c * per_cut + (j * factor + i) * values + k]
+                    pooled[number, c, j, k] = total * scale
