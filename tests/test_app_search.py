@@ -320,6 +320,14 @@ def test_another_list_is_another_export(sounds):
     assert len(sounds.find_export(f"{token}.csv").read_text()) < len(whole)
 
 
+def test_what_was_made_for_requests_does_not_fill_the_disk(tmp_path):
+    for number in range(5):
+        (tmp_path / f"{number}.zip").write_bytes(bytes(100))
+        os.utime(tmp_path / f"{number}.zip", (number, number))
+    _sounds.keep_latest(tmp_path, 250, tmp_path / "0.zip")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.zip", "3.zip", "4.zip"]
+
+
 def test_old_searches_are_forgotten(sounds, monkeypatch):
     monkeypatch.setattr(_sounds, "MOST_SEARCHES", 3)
     query = NO_QUERY
@@ -408,6 +416,17 @@ def test_adding_is_cancelled_and_what_is_finished_stays(empty, tmp_path, monkeyp
     monkeypatch.setattr(empty, "renew", lambda: (job.stop.set(), original())[1])
     empty._add(job, str(tmp_path / "new"))
     assert 0 < empty.shelf.files < len(list((tmp_path / "new").iterdir()))
+
+
+def test_an_app_that_ends_ends_its_work(tmp_path):
+    context = open_context(AppSettings(index=tmp_path / "index"))
+    own = Sounds(context)
+    own.ready.set()
+    job = own._begin(Job("Adding a"), lambda job: job.stop.wait(30))
+    begun = time.monotonic()
+    close_context(context)
+    assert not job.running
+    assert time.monotonic() - begun < 5
 
 
 def test_one_thing_after_the_other(empty, tmp_path):

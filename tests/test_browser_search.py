@@ -328,6 +328,30 @@ def test_a_phone_shows_it_whole(browser, app, folder):
         context.close()
 
 
+def test_an_app_that_is_stopped_while_it_adds_leaves_a_whole_index(tmp_path):
+    from gradio_client import Client
+
+    from iminet_viz.retrieval import open_index
+
+    make_sounds(tmp_path / "first")
+    open_index(tmp_path / "index", "voice-search").add(tmp_path / "first", workers=0)
+    rng = np.random.default_rng(6)
+    for number in range(300):
+        save_audio(tmp_path / "many" / f"{number}.wav", (0.2 * rng.standard_normal(RATE)).astype(np.float32), RATE)
+    with running_app("--index", tmp_path / "index") as app:
+        client = Client(app.url, verbose=False)
+        client.predict(str(tmp_path / "many"), api_name="/add_folder")
+        until = time.monotonic() + 60
+        while client.predict(api_name="/library")["job"]["done"] < 5 and time.monotonic() < until:
+            time.sleep(0.05)
+        app.process.terminate()
+        assert app.process.wait(15) is not None
+        assert [path.name for path in app.temporary.iterdir() if path.name.startswith("iminet-viz")] == []
+    library = open_index(tmp_path / "index")
+    assert 12 <= len(library.windows.files.paths) < 312
+    assert library.verify() == []
+
+
 # --- endpoints ------------------------------------------------------------------------------------------------------
 
 

@@ -94,7 +94,10 @@ class Gallery:
 
 @dataclasses.dataclass(frozen=True)
 class Hook:
-    """What a tab does at a moment: ``visit`` of its address, ``open`` and ``leave`` of a page, ``start`` of the app."""
+    """What a tab does at a moment.
+
+    These are ``visit`` of its address, ``open`` and ``leave`` of a page, ``start`` and ``close`` of the app.
+    """
 
     moment: str
     function: Callable[..., Any]
@@ -152,6 +155,10 @@ class Context:
     def on_leave(self, function: Callable[..., Any]) -> None:
         """Call ``function(request: gr.Request)`` when a page was closed: ends the work of ``request.session_hash``."""
         self.hooks.append(Hook("leave", function))
+
+    def on_close(self, function: Callable[[], Any]) -> None:
+        """Call ``function()`` when the app ends, before its work folder is removed."""
+        self.hooks.append(Hook("close", function))
 
     def on_start(self, function: Callable[[], Any]) -> None:
         """Call ``function()`` in the background once the app answers: loads what the first request would wait for."""
@@ -239,7 +246,10 @@ def open_context(settings: AppSettings) -> Context:
 
 
 def close_context(context: Context) -> None:
-    """Remove the work folder with all uploads."""
+    """End what goes on, and remove the work folder with all uploads."""
+    for hook in context.hooks:
+        if hook.moment == "close":
+            hook.function()
     shutil.rmtree(context.folder, ignore_errors=True)
 
 

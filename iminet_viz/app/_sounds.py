@@ -40,6 +40,8 @@ MOST_ALLOWED = 512  # files of the library that were asked for last
 REST, LEAST_S = 5.0, 1.0  # a shelf is renewed after this many times what that took, and this long
 DEMO_STEP = 60  # sounds of the demo library that are made before they are added
 DEMO_SEED = 0
+CLOSE_S = 10.0  # how long an app that ends waits for its work
+MOST_FOUND = 2 << 30  # bytes of what was made for requests
 LOCKED_S = 600.0  # how long another process may be waited for
 MOST_FAILURES = 200  # that are told
 TOLD_S = 60.0  # how long a page that opens is told of work that ended well
@@ -134,6 +136,7 @@ class Sounds:
         self.is_demo = self.path is None
         self.ready = threading.Event()  # opened, for better or worse
         self._scorer: Any = None
+        self._worker: threading.Thread | None = None
         self._lock = threading.Lock()  # of what follows, and of job
         self._renewing = threading.Lock()
         self._searches: OrderedDict[str, Search] = OrderedDict()
@@ -145,6 +148,7 @@ class Sounds:
         context.serve_found("outline", self.find_outline)
         context.serve_found("hits", self.find_export)
         context.serve_found("hit", self.find_hit)
+        context.on_close(self.close)
 
     # --- opening ---
 
@@ -175,6 +179,9 @@ class Sounds:
             self.error = str(error)
         except OSError as error:
             self.error = f"{one_line(Path(str(error.filename)))}: cannot be written ({error.strerror})"
+        except BaseException:
+            self.error = "it could not be opened, the log says why"
+            raise
         finally:
             self.ready.set()
 
@@ -240,17 +247,13 @@ class Sounds:
             AudioError: it cannot be read, is too long, silent or too short.
             LibraryError: there is no model.
         """
-        from iminet_viz.retrieval import SoundLibrary
-
-        if not self.ready.is_set() and self._scorer is None:
+        if self.shelf is None:
             self.ready.wait(60)
-        if self._scorer is None:
+        if self.shelf is None:
             raise LibraryError(self.error or "the app is still starting, try again in a few seconds")
-        shelf = self.shelf
-        library = SoundLibrary(self.path or path, self._scorer) if shelf is None else shelf.library
         with by_name(path, name):
             require_short(path, self.context.settings.max_upload_s)
-            return dataclasses.replace(library.hear(path), name=name or one_line(Path(path.name)))
+            return dataclasses.replace(self.shelf.library.hear(path), name=name or one_line(Path(path.name)))
 
     def search(self, query: Query, k: int = 10, text: str = "", recall: float | None = None) -> Answer:
         """Search the shelf.
@@ -360,6 +363,9 @@ class Sounds:
                     write(temporary)
             except (IminetVizError, OSError):
                 return None
+            if path.suffix != ".json":
+                with self._lock:
+                    keep_latest(self.found, MOST_FOUND, path)
         return path
 
     # --- growing ---
@@ -394,6 +400,12 @@ class Sounds:
         if job is not None and job.running:
             job.stop.set()
 
+    def close(self) -> None:
+        """End the work in the background at the next file."""
+        self.cancel()
+        if self._worker is not None:
+            self._worker.join(CLOSE_S)
+
     def _begin(self, job: Job, work: Callable[[Job], None]) -> Job:
         with self._lock:
             if self.job is not None and self.job.running:
@@ -414,7 +426,8 @@ class Sounds:
                 job.cancelled = job.stop.is_set()
                 job.ended = time.monotonic()
 
-        threading.Thread(target=run, daemon=True, name=job.what).start()
+        self._worker = threading.Thread(target=run, daemon=True)
+        self._worker.start()
         return job
 
     def _add(self, job: Job, folder: str | Path, *, count: bool = True) -> None:
@@ -499,6 +512,22 @@ class Sounds:
             "error": self.error,
             "job": None if self.job is None else self.job.as_dict(),
         }
+
+
+def keep_latest(folder: Path, most: int, last: Path) -> None:
+    """Remove the oldest files below a folder until the others have ``most`` bytes; ``last`` stays."""
+    files = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another one removed it
+            status = path.lstat()
+            if path.is_file() and not path.is_symlink() and path != last:
+                files.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= most:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
 
 
 @contextlib.contextmanager

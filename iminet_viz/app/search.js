@@ -3,7 +3,8 @@
 const LIMIT_S = 60;
 const find = (what, root = element) => root.querySelector(what);
 const state = find(".iv-rec-state"), button = find(".iv-rec"), label = find(".iv-rec-label"), chooser = find("input[type=file]");
-const level = find(".iv-level i"), audio = find(".iv-hit-audio"), idle = state.textContent;
+const level = find(".iv-level i"), audio = find(".iv-hit-audio");
+const idle = state.textContent = matchMedia("(hover: none)").matches ? "The whole sound is searched with, without its silence." : state.textContent;
 const box = (id) => document.getElementById(id);
 const shown = () => element.offsetParent !== null; // the tab is the one that is open
 const tell = (text, bad) => { state.textContent = text; state.classList.toggle("iv-bad", Boolean(bad)); };
