@@ -276,7 +276,7 @@ def test_a_folder_is_added_while_others_search(browser, page, app, folder, tmp_p
     new = tmp_path / "new"
     rng = np.random.default_rng(5)
     for number in range(40):
-        save_audio(new / f"noise {number}.wav", (0.2 * rng.standard_normal(RATE)).astype(np.float32), RATE)
+        save_audio(new / f"noise {number}.wav", (0.1 * rng.standard_normal(RATE)).astype(np.float32), RATE)
     t = np.arange(RATE) / RATE
     save_audio(new / "unmistakable.wav", (0.5 * np.sin(2 * np.pi * 150 * np.exp(2 * t) * t)).astype("f4"), RATE)
     (new / "broken.wav").write_bytes(b"nothing")
@@ -303,7 +303,7 @@ def test_a_folder_is_added_while_others_search(browser, page, app, folder, tmp_p
 def test_adding_is_stopped(page, app, tmp_path):
     new = tmp_path / "many"
     rng = np.random.default_rng(6)
-    long = (0.2 * rng.standard_normal(20 * RATE)).astype(np.float32)
+    long = (0.1 * rng.standard_normal(20 * RATE)).astype(np.float32)
     for number in range(60):
         save_audio(new / f"{number}.wav", np.roll(long, 1000 * number), RATE)
     open_page(page, app)
@@ -337,7 +337,7 @@ def test_an_app_that_is_stopped_while_it_adds_leaves_a_whole_index(tmp_path):
     open_index(tmp_path / "index", "voice-search").add(tmp_path / "first", workers=0)
     rng = np.random.default_rng(6)
     for number in range(300):
-        save_audio(tmp_path / "many" / f"{number}.wav", (0.2 * rng.standard_normal(RATE)).astype(np.float32), RATE)
+        save_audio(tmp_path / "many" / f"{number}.wav", (0.1 * rng.standard_normal(RATE)).astype(np.float32), RATE)
     with running_app("--index", tmp_path / "index") as app:
         client = Client(app.url, verbose=False)
         client.predict(str(tmp_path / "many"), api_name="/add_folder")
