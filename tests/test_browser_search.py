@@ -310,7 +310,7 @@ def test_adding_is_stopped(page, app, tmp_path):
     page.click(".iv-to-grow")
     page.fill("#iv-folder input, #iv-folder textarea", str(new))
     page.click("#iv-add")
-    page.wait_for_function("/[1-9]\\d* of 60 files/.test(document.querySelector('#iv-work').innerText)", timeout=60_000)
+    page.wait_for_function("/[1-9]\\d* of 60 files/.test(document.querySelector('#iv-work')?.innerText)", timeout=60_000)
     page.click("#iv-halt-work")
     page.wait_for_selector("#iv-work:has-text('Stopped')", timeout=60_000)
     page.wait_for_selector("#iv-halt-work", state="hidden")
