@@ -300,6 +300,15 @@ def test_a_folder_is_added_while_others_search(browser, page, app, folder, tmp_p
     assert page.inner_text("#iv-hits .iv-hit:first-child .iv-file") == "unmistakable.wav"
 
 
+def test_a_folder_that_is_not_there_is_said_where_it_was_typed(page, app):
+    open_page(page, app)
+    page.click(".iv-to-grow")
+    page.fill("#iv-folder input, #iv-folder textarea", "/no/such/<i>folder</i>")
+    page.click("#iv-add")
+    page.wait_for_selector("#iv-grow-note [role=alert]")
+    assert "/no/such/<i>folder</i>: there is no such folder" in page.inner_text("#iv-grow-note")
+
+
 def test_adding_is_stopped(page, app, tmp_path):
     new = tmp_path / "many"
     rng = np.random.default_rng(6)
@@ -310,7 +319,9 @@ def test_adding_is_stopped(page, app, tmp_path):
     page.click(".iv-to-grow")
     page.fill("#iv-folder input, #iv-folder textarea", str(new))
     page.click("#iv-add")
-    page.wait_for_function("/[1-9]\\d* of 60 files/.test(document.querySelector('#iv-work')?.innerText)", timeout=60_000)
+    page.wait_for_function(
+        "/[1-9]\\d* of 60 files/.test(document.querySelector('#iv-work')?.innerText)", timeout=60_000
+    )
     page.click("#iv-halt-work")
     page.wait_for_selector("#iv-work:has-text('Stopped')", timeout=60_000)
     page.wait_for_selector("#iv-halt-work", state="hidden")

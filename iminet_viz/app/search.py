@@ -57,7 +57,7 @@ def build(context: Context) -> None:
                 speed = gr.Dropdown(list(RECALLS), value="Exact", label="Search", visible=False, scale=1, min_width=160)
             hits = gr.HTML(NOTHING, js_on_load=None, apply_default_css=False, elem_id="iv-hits")
             with gr.Accordion("Add a folder to the library", open=False, elem_id="iv-grow"):
-                with gr.Row(equal_height=True):
+                with gr.Row(elem_classes="iv-grow-row"):
                     folder = gr.Textbox(
                         label="Folder on the machine that runs this app",
                         placeholder="/home/me/samples",
@@ -66,16 +66,7 @@ def build(context: Context) -> None:
                         elem_id="iv-folder",
                     )
                     add = gr.Button("Add", variant="primary", scale=1, min_width=90, elem_id="iv-add")
-                gr.HTML(
-                    tag(
-                        "p",
-                        "Files stay where they are: only what the model hears of them is stored. WAV, FLAC, OGG, MP3 "
-                        "and AIFF are read; searching goes on meanwhile.",
-                        class_="iv-quiet",
-                    ),
-                    js_on_load=None,
-                    apply_default_css=False,
-                )
+                refusal = gr.HTML(GROW, js_on_load=None, apply_default_css=False, elem_id="iv-grow-note")
     token = gr.State("")
     timer = gr.Timer(1.0, active=False)
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -111,16 +102,19 @@ def build(context: Context) -> None:
         return show_state(sounds)
 
     def grow(path: str) -> list[Any]:
-        sounds.add_folder(path or "")
-        return show_state(sounds)
+        try:
+            sounds.add_folder(path or "")
+        except IminetVizError as error:
+            return [show_problem(str(error), "This folder cannot be added."), *show_state(sounds)]
+        return [GROW, *show_state(sounds)]
 
     def stop() -> list[Any]:
         sounds.cancel()
         return show_state(sounds)
 
     timer.tick(lambda: show_state(sounds), None, watching, queue=False, **quiet)
-    add.click(in_a_sentence(grow), folder, watching, **quiet)
-    folder.submit(in_a_sentence(grow), folder, watching, **quiet)
+    add.click(grow, folder, [refusal, *watching], **quiet)
+    folder.submit(grow, folder, [refusal, *watching], **quiet)
     halt.click(stop, None, watching, queue=False, **quiet)
     context.on_open(watch, watching)
     context.on_start(sounds.open)
@@ -167,6 +161,7 @@ def answer_upload(
     context: Context, sounds: Sounds, path: Path, name: str, words: str, recall: float | None
 ) -> Iterator[tuple[Any, Any, Any]]:
     """The picture of a recording at once, then the hits; what is wrong with it is said where the picture would be."""
+    picture: Markup | None = None
     try:
         with by_name(path, name):
             require_short(path, context.settings.max_upload_s)
@@ -175,7 +170,9 @@ def answer_upload(
         yield picture, gr.skip(), gr.skip()
         query = sounds.hear(path, name)
     except AudioError as error:
-        yield show_problem(_stop(str(error)), "This cannot be searched with."), NOTHING, ""
+        hint = " Is the microphone muted?" if "is silent" in str(error) else ""
+        problem = show_problem(_stop(str(error)) + hint, "This cannot be searched with.")
+        yield tag("div", picture, problem, class_="iv-stack"), NOTHING, ""
         return
     except IminetVizError as error:
         yield gr.skip(), show_problem(_sentence(error)), ""
@@ -241,7 +238,7 @@ def recorder() -> Markup:
 def show_problem(text: str, what: str = "Nothing was searched.") -> Markup:
     """What is wrong, where the answer would be."""
     mark = secrets.token_hex(4)  # the page sees that this came, though it said the same before
-    return tag("div", tag("strong", what), tag("p", text), class_="iv-doubts", role="alert", data_token=mark)
+    return tag("div", tag("strong", what), tag("p", _stop(text)), class_="iv-doubts", role="alert", data_token=mark)
 
 
 def show_query(context: Context, path: Path, key: str, name: str) -> Markup:
@@ -259,8 +256,6 @@ def show_query(context: Context, path: Path, key: str, name: str) -> Markup:
     peak = float(np.abs(waveform).max(initial=0))
     if duration > LONGEST_S:
         warnings.append(f"It is long: only the first {LONGEST_S:.0f} s of {clock(duration)} are searched with.")
-    if not peak:
-        warnings.append("It is silent: is the microphone muted?")
     seconds = len(waveform) / rate
     loud = np.flatnonzero(np.abs(waveform) > peak * 10 ** (-SILENCE_DB / 20)) if peak else np.zeros(0, int)
     first, last = (loud[0] / len(waveform), (loud[-1] + 1) / len(waveform)) if len(loud) else (0.0, 1.0)
@@ -562,6 +557,14 @@ def _decibels(peak: float) -> str:
 # --- the library ----------------------------------------------------------------------------------------------------
 
 
+GROW = tag(
+    "p",
+    "Files stay where they are: only what the model hears of them is stored. WAV, FLAC, OGG, MP3 and AIFF are read; "
+    "searching goes on meanwhile.",
+    class_="iv-quiet",
+)
+
+
 def show_state(sounds: Sounds) -> list[Any]:
     """The line of the library, what goes on, whether it can be stopped, whether to look again, the choice of speed."""
     job = sounds.job
@@ -625,7 +628,7 @@ def show_job(job: Job | None) -> Markup | str:
     if job.running:
         rate, left = job.rate, job.left_s
         share = job.done / job.total if job.total else 0.0
-        parts = [f"{job.done:,} of {job.total:,} {job.unit}s" if job.total else "looking for files"]
+        parts = [f"{job.done:,} of {job.total:,} {job.unit}s" if job.total else "looking for sounds"]
         if rate:
             parts.append(f"{rate:.1f} {job.unit}s/s")
         if left is not None and job.total:
