@@ -215,7 +215,9 @@ def test_a_hit_of_a_long_file_is_handed_over_as_what_was_found(sounds):
     for what in (f"{own}-5-5", f"{own}-0-90000", f"{own}-x-1", own, "", f"{'0' * 32}-0-1000"):
         assert sounds.context.kept(f"hit-{what}") is None
     short = id_of(sounds, "alert")
-    assert sounds.context.kept(f"hit-{short}-0-500").name == NASTY
+    handed = sounds.context.kept(f"hit-{short}-0-500")
+    assert handed.read_bytes() == next(Path(path) for path in files_of(sounds) if "alert" in path).read_bytes()
+    assert sounds.context.url(handed).startswith("gradio_api/file=@kept/hit-")  # so that the other tab can show it
 
 
 # --- queries and answers --------------------------------------------------------------------------------------------

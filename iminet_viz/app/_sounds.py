@@ -322,7 +322,7 @@ class Sounds:
         return self._once(f"{_stamp(path, key)}.json", lambda to: to.write_text(json.dumps(outline(path))))
 
     def find_hit(self, what: str) -> Path | None:
-        """``ID-START-STOP`` in ms: what was found of a file, as a sound of its own; for the tab that explains."""
+        """``ID-START-STOP`` in ms: what was found of a file, kept as a sound of its own; for the tab that explains."""
         from iminet_viz.retrieval import EXCERPT_S
 
         key, _, span = what.partition("-")
@@ -330,13 +330,15 @@ class Sounds:
         path = self.path_of(key)
         if path is None or not (dash and start.isdecimal() and stop.isdecimal() and len(span) < 30):
             return None
-        if _seconds(path) <= EXCERPT_S:
-            return path
         begin, end = int(start) / 1000, int(stop) / 1000
-        if not 0 < end - begin <= 2 * EXCERPT_S:
+        if _seconds(path) <= EXCERPT_S:
+            begin, end = 0.0, float("inf")
+        elif not 0 < end - begin <= 2 * EXCERPT_S:
             return None
-        name = f"{_stamp(path, key)}-{int(start)}-{int(stop)}.flac"
-        return self._once(name, lambda to: _save_again(path, to, begin, end))
+        suffix = PLAYED.get(path.suffix.lower(), ".flac")
+        if end < float("inf") or suffix == ".flac":
+            return self._once(f"../kept/hit-{what}.flac", lambda to: _save_again(path, to, begin, end))
+        return self._once(f"../kept/hit-{what}{suffix}", lambda to: shutil.copyfile(path, to))
 
     def find_export(self, what: str) -> Path | None:
         """``TOKEN.csv``, ``.json``, ``.m3u`` or ``.zip``: the hits of a search that is remembered."""
@@ -356,7 +358,7 @@ class Sounds:
 
     def _once(self, name: str, write: Callable[[Path], Any]) -> Path | None:
         """A file of the folder of found ones, written if it is not there."""
-        path = self.found / name
+        path = (self.found / name).resolve()
         if not path.is_file():
             try:
                 with atomic_path(path) as temporary:
@@ -631,7 +633,8 @@ def _save_again(path: Path, to: Path, start_s: float = 0.0, stop_s: float = floa
             break
         pieces.append(block.waveform[max(begin, 0) : round(min(end, len(block.waveform)))])
         at += len(block.waveform)
-    save_audio(to, np.concatenate(pieces), rate)
+    waveform = np.concatenate(pieces)
+    save_audio(to, waveform / max(1.0, float(np.abs(waveform).max(initial=0))), rate)  # floats may be beyond full scale
 
 
 def _save_zip(answer: Answer, to: Path, scratch: Path) -> None:
