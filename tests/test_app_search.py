@@ -278,6 +278,17 @@ def test_warnings_of_a_query(sounds, tmp_path, waveform, rate, said):
     assert "iv-axes" in html  # the picture stays where nothing can be found
 
 
+def test_a_synthetic_voice_imitates_a_sound_of_the_library(sounds):
+    made, name = sounds.imitate()
+    try:
+        assert name in [
+            os.fsencode(Path(path).name).decode("utf-8", "replace").replace("\n", "\\n") for path in files_of(sounds)
+        ]
+        assert 'class="iv-hit"' in ask(sounds, made)[-1][1]
+    finally:
+        made.unlink()
+
+
 def test_what_cannot_be_read_is_a_sentence_and_no_hits(sounds, tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"not a sound")
     shown = ask(sounds, tmp_path / "broken.wav")

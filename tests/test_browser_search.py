@@ -234,6 +234,15 @@ def test_the_microphone(browser, app, folder, tmp_path):
         chromium.close()
 
 
+def test_a_synthetic_voice_stands_in_for_a_microphone(page, app):
+    open_page(page, app)
+    page.click(".iv-imitate")
+    page.wait_for_selector("#iv-hits .iv-hit")
+    assert page.inner_text("#iv-query h2").startswith("A synthetic voice imitates ")
+    page.click("#iv-query .iv-play")
+    page.wait_for_function("!document.querySelector('#iv-query audio').paused")
+
+
 def test_a_microphone_that_is_refused_is_said(page, app):
     open_page(page, app)
     refuse = "Promise.reject(new DOMException('no', 'NotAllowedError'))"

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from iminet_viz.app._context import Context
-from iminet_viz.audio import SUFFIXES, atomic_path, one_line, read_blocks, save_audio
-from iminet_viz.errors import AppError, AudioError, IminetVizError, LibraryError, SearchError
+from iminet_viz.audio import SUFFIXES, atomic_path, one_line, read_blocks, read_native, save_audio
+from iminet_viz.errors import AppError, AudioError, IminetVizError, ImitationError, LibraryError, SearchError
 
 if TYPE_CHECKING:
     from iminet_viz.datasets._demo.concepts import Concept
@@ -43,6 +43,7 @@ DEMO_SEED = 0
 CLOSE_S = 10.0  # how long an app that ends waits for its work
 MOST_FOUND = 2 << 30  # bytes of what was made for requests
 LOCKED_S = 600.0  # how long another process may be waited for
+IMITATED_S, TRIES = 8.0, 5  # sounds that a synthetic voice imitates, and how many it tries
 MOST_FAILURES = 200  # that are told
 TOLD_S = 60.0  # how long a page that opens is told of work that ended well
 
@@ -263,6 +264,27 @@ class Sounds:
             SearchError: as for ``SoundLibrary.search``.
         """
         return self._wait().library.search(query, k, text, recall)
+
+    def imitate(self) -> tuple[Path, str]:
+        """Let a synthetic voice imitate a sound of the library at random: a new file, and the sound's name.
+
+        Raises:
+            LibraryError: there is no sound, or none that can be imitated.
+        """
+        from iminet_viz.imitator import SAMPLE_RATE, analyse, imitate
+
+        shelf = self._wait()
+        rng = np.random.default_rng()
+        files = shelf.library.windows.files
+        short = np.flatnonzero(files.durations_s <= IMITATED_S)
+        for row in rng.permutation(short)[:TRIES]:
+            path = Path(files.paths[row])
+            with contextlib.suppress(AudioError, ImitationError):
+                own = imitate(analyse(*read_native(path)), int(rng.integers(2**31)))
+                made = self.context.scratch(".wav")
+                save_audio(made, own.waveform / max(1.0, float(np.abs(own.waveform).max())), SAMPLE_RATE)
+                return made, one_line(Path(os.fsencode(path.name).decode("utf-8", "replace")))
+        raise LibraryError("no sound of the library can be imitated")
 
     def remember(self, search: Search, token: str) -> None:
         """Keep a search to go on with it."""

@@ -11,18 +11,22 @@ const tell = (text, bad) => { state.textContent = text; state.classList.toggle("
 let waiting = null;
 
 // ---- a sound goes to the server, whole: what is silence is found there
-async function send(file) {
+function wait(text) {
   audio.pause();
   const mine = waiting = {};
-  tell("Sending it …");
+  tell(text);
   for (const id of ["iv-query", "iv-hits"]) box(id)?.classList.add("iv-waits");
+  setTimeout(() => { if (waiting === mine) arrived("It takes long; the app may be busy."); }, 60000);
+  return mine;
+}
+async function send(file) {
+  const mine = wait("Sending it …");
   try {
     const { path } = await upload(file);
     if (!path) throw new Error("no path");
     if (waiting !== mine) return;
     tell("Searching …");
     trigger("heard", { path, name: file.name });
-    setTimeout(() => { if (waiting === mine) arrived("It takes long; the app may be busy."); }, 60000);
   } catch (error) {
     if (waiting === mine) arrived("It could not be sent: the file is too large, or the app has stopped.", true);
   }
@@ -32,6 +36,7 @@ function arrived(text, bad) {
   tell(text || idle, bad);
   for (const id of ["iv-query", "iv-hits"]) box(id)?.classList.remove("iv-waits");
 }
+find(".iv-imitate").addEventListener("click", () => { wait("A voice imitates …"); trigger("imitated", {}); });
 chooser.addEventListener("change", () => { if (chooser.files.length) send(chooser.files[0]); chooser.value = ""; });
 document.addEventListener("dragover", (event) => {
   if (!shown() || ![...event.dataTransfer.types].includes("Files")) return;

@@ -82,6 +82,20 @@ def build(context: Context) -> None:
     # "multiple": a sound that comes while another is searched with must not be lost
     desk.heard(in_a_sentence(hear), [text, speed], [view, hits, token], trigger_mode="multiple", **searching)
 
+    def listen(words: str, how: str) -> Iterator[Any]:
+        try:
+            path, name = sounds.imitate()
+        except IminetVizError as error:
+            yield gr.skip(), show_problem(_sentence(error)), ""
+            return
+        try:
+            title = f"A synthetic voice imitates {name}"
+            yield from answer_upload(context, sounds, path, title, words, RECALLS.get(how))
+        finally:
+            path.unlink(missing_ok=True)
+
+    desk.imitated(listen, [text, speed], [view, hits, token], trigger_mode="multiple", **searching)
+
     def again(key: str, words: str, how: str) -> str:
         return search_again(context, sounds, key, words, STEP, RECALLS.get(how))
 
@@ -230,6 +244,12 @@ def recorder() -> Markup:
         tag("div", button, choose, class_="iv-rec-row"),
         tag("div", tag("i"), class_="iv-level", aria_hidden="true"),
         tag("p", "or drop a sound anywhere on this page", class_="iv-rec-state iv-quiet", role="status"),
+        tag(
+            "p",
+            "No microphone? ",
+            tag("button", "Let a synthetic voice imitate a sound", type="button", class_="iv-link iv-imitate"),
+            class_="iv-quiet",
+        ),
         tag("audio", preload="none", class_="iv-hit-audio"),
         class_="iv-recorder",
     )
