@@ -65,7 +65,7 @@ def build(context: Context) -> None:
                         max_lines=1,
                         elem_id="iv-folder",
                     )
-                    add = gr.Button("Add", variant="primary", scale=1, min_width=90, elem_id="iv-add")
+                    add = gr.Button("Add", variant="primary", scale=0, min_width=110, elem_id="iv-add")
                 refusal = gr.HTML(GROW, js_on_load=None, apply_default_css=False, elem_id="iv-grow-note")
     token = gr.State("")
     timer = gr.Timer(1.0, active=False)
@@ -522,7 +522,7 @@ def show_hit(context: Context, sounds: Sounds, key: str, hit: Hit) -> Markup:
             "dl",
             tag(
                 "div",
-                tag("dt", "At") if long else tag("dt", "Length", class_="iv-sr"),
+                tag("dt", "at") if long else tag("dt", "Length", class_="iv-sr"),
                 tag("dd", where, class_="iv-where"),
             ),
             *(tag("div", tag("dt", what), tag("dd", value)) for what, value in facts),
