@@ -26,7 +26,7 @@ import numpy as np
 
 from iminet_viz.app._context import Context
 from iminet_viz.audio import SUFFIXES, atomic_path, one_line, read_blocks, read_native, save_audio
-from iminet_viz.errors import AppError, AudioError, IminetVizError, ImitationError, LibraryError, SearchError
+from iminet_viz.errors import AppError, AudioError, IminetVizError, ImitationError, LibraryError
 
 if TYPE_CHECKING:
     from iminet_viz.datasets._demo.concepts import Concept
@@ -353,7 +353,7 @@ class Sounds:
         if path is None or not (dash and start.isdecimal() and stop.isdecimal() and len(span) < 30):
             return None
         begin, end = int(start) / 1000, int(stop) / 1000
-        if _seconds(path) <= EXCERPT_S:
+        if header_seconds(path) <= EXCERPT_S:
             begin, end = 0.0, float("inf")
         elif not 0 < end - begin <= 2 * EXCERPT_S:
             return None
@@ -590,7 +590,7 @@ def require_short(path: Path, most_s: float) -> None:
     Raises:
         AudioError: it is.
     """
-    seconds = _seconds(path)
+    seconds = header_seconds(path)
     if seconds > most_s + 1:
         raise AudioError(
             f"{one_line(Path(path.name))}: is {seconds / 60:.1f} minutes long, at most {most_s / 60:g} are taken"
@@ -615,7 +615,7 @@ def outline(path: Path, bins: int = BINS) -> list[int]:
     return np.rint(100 * peaks / max(float(peaks.max()), 1e-9)).astype(int).tolist()
 
 
-def _seconds(path: Path) -> float:
+def header_seconds(path: Path) -> float:
     """Length of a sound by its header; 0 where there is none, which whoever reads it says better."""
     import soundfile
 
@@ -670,4 +670,4 @@ def _save_zip(answer: Answer, to: Path, scratch: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-__all__ = ["Job", "Search", "SearchError", "Shelf", "Sounds", "cache_folder", "make_demo_sound", "outline"]
+__all__ = ["Job", "Search", "Shelf", "Sounds", "cache_folder", "make_demo_sound", "outline"]

@@ -14,8 +14,8 @@ import gradio as gr
 import numpy as np
 
 from iminet_viz.app import _figure as pieces
-from iminet_viz.app._context import Context, Markup, endpoint, in_a_sentence, tag
-from iminet_viz.app._sounds import PLAYED, Job, Search, Sounds, by_name, require_short
+from iminet_viz.app._context import Context, Markup, endpoint, tag
+from iminet_viz.app._sounds import PLAYED, Job, Search, Sounds, by_name, header_seconds, require_short
 from iminet_viz.app._theme import read_asset
 from iminet_viz.audio import SUFFIXES, one_line, read_blocks
 from iminet_viz.errors import AppError, AudioError, IminetVizError, SearchError
@@ -73,14 +73,18 @@ def build(context: Context) -> None:
     searching: dict[str, Any] = {**quiet, "concurrency_id": "search", "concurrency_limit": AT_ONCE}
 
     def hear(words: str, how: str, event: gr.EventData) -> Iterator[Any]:
-        path = uploaded(context, str(event._data.get("path", "")))
+        try:
+            path = uploaded(context, str(event._data.get("path", "")))
+        except AppError as error:
+            yield show_problem(_sentence(error)), gr.skip(), ""
+            return
         name = one_line(
             Path(str(event._data.get("name") or path.name)[:200])
         )  # gradio keeps the harmless letters of it
         yield from answer_upload(context, sounds, path, name, words, RECALLS.get(how))
 
     # "multiple": a sound that comes while another is searched with must not be lost
-    desk.heard(in_a_sentence(hear), [text, speed], [view, hits, token], trigger_mode="multiple", **searching)
+    desk.heard(hear, [text, speed], [view, hits, token], trigger_mode="multiple", **searching)
 
     def listen(words: str, how: str) -> Iterator[Any]:
         try:
@@ -340,8 +344,6 @@ def show_query(context: Context, path: Path, key: str, name: str) -> Markup:
 
 def read_beginning(path: Path, most_s: float) -> tuple[np.ndarray, int, float]:
     """Samples of the first seconds, ``(samples,)``, their rate, and the length of the whole file in seconds."""
-    from iminet_viz.app._sounds import _seconds
-
     pieces_, count, rate = [], 0, 1
     for block in read_blocks(path):
         rate = block.rate
@@ -350,7 +352,7 @@ def read_beginning(path: Path, most_s: float) -> tuple[np.ndarray, int, float]:
         if count >= most_s * rate:
             break
     waveform = np.concatenate(pieces_)[: round(most_s * rate)]
-    return waveform, rate, max(_seconds(path), len(waveform) / rate)
+    return waveform, rate, max(header_seconds(path), len(waveform) / rate)
 
 
 def _wave(waveform: np.ndarray, bins: int = 400) -> Markup:
