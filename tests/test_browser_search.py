@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("gradio")
 pytest.importorskip("lancedb")
 
-from app_server import CHROMIUM, CHROMIUM_FLAGS, running_app
+from app_server import CHROMIUM, CHROMIUM_FLAGS, ROOT, running_app
 from app_sounds import RATE, make_sounds, tone
 
 from iminet_viz.audio import save_audio
@@ -427,6 +427,21 @@ def test_the_library_by_program(client, tmp_path):
         time.sleep(0.2)
     assert now["files"] == before["files"] + 1
     assert now["version"] > before["version"]
+
+
+def test_the_examples_of_the_documentation_run(client, folder, tmp_path, capsys):
+    save_audio(tmp_path / "more" / "example.wav", tone(555, 0.5), RATE)
+    text = (ROOT / "docs" / "app.md").read_text(encoding="utf-8").partition("## Search")[2]
+    text = text.replace("meow_by_me.wav", str(sound(folder, "siren"))).replace("animal", "siren")
+    text = text.replace("/home/me/samples", str(tmp_path / "more"))
+    examples = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    names: dict[str, object] = {"client": client}
+    for example in examples:
+        exec(example, names)
+    assert len(examples) == 2
+    said = capsys.readouterr().out
+    assert "siren.wav" in said
+    assert "1 sound added" in said
 
 
 def test_files_of_the_library_and_nothing_else(app, folder):

@@ -479,7 +479,7 @@ class Sounds:
         job.failures += [(one_line(Path(path)), reason) for path, reason in [*added.unlisted, *added.failures]]
         if count:
             new = added.new + added.replaced
-            job.said = f"{new:,} sounds added, {added.unchanged + added.touched:,} were there already"
+            job.said = f"{new:,} sound{'s' * (new != 1)} added, {added.unchanged + added.touched:,} were there already"
             if not added.found:
                 job.said = "There is no sound file in that folder"
 
