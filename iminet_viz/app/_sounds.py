@@ -529,6 +529,7 @@ class Sounds:
             "index": "" if self.path is None else one_line(self.path),
             "model": self.model,
             "demo": self.is_demo,
+            "ready": self.ready.is_set(),
             "files": 0 if shelf is None else shelf.files,
             "windows": 0 if shelf is None else len(shelf.library.windows),
             "hours": seconds / 3600,
