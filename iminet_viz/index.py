@@ -817,10 +817,11 @@ class Library:
         licence: str | None = None,
         retry: bool = False,
         report: Report | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> Added:
         """Add what is new or changed in folders; what is there and unchanged is not read.
 
-        Ctrl-C ends it after the files at hand; what is finished stays, and the next call goes on.
+        Ctrl-C, or ``stop``, ends it after the files at hand; what is finished stays, and the next call goes on.
 
         Args:
             folders: one or more folders or files.
@@ -828,6 +829,7 @@ class Library:
             licence: of all these files (default: read from beside them, see :func:`find_licence`).
             retry: try files again that failed before.
             report: told what goes on, files done and files to do.
+            stop: asked after each file whether to end.
 
         Raises:
             LibraryError: a folder is not there, another one is adding, or the model is another one now.
@@ -868,7 +870,7 @@ class Library:
                 for file in failed:
                     run.fail(Prepared(file, reason=file.reason))
                 run.touch(touched)
-                run.work(tasks, workers)
+                run.work(tasks, workers, stop)
                 if self._table.stats()["fragment_stats"]["num_fragments"] > COMPACT_COMMITS:
                     self._compact(GRACE)
             elif self._table is None:
@@ -1097,7 +1099,7 @@ class _Run:
         self.started = self.committed = time.monotonic()
         self.fingerprint = library.settings.fingerprint  # type: ignore[union-attr]
 
-    def work(self, tasks: Sequence[Task], workers: int) -> None:
+    def work(self, tasks: Sequence[Task], workers: int, stop: Callable[[], bool] | None = None) -> None:
         """Prepare and embed files, and commit what is finished, whatever ends it."""
         library, result = self.library, self.result
         settings = library.settings
@@ -1114,7 +1116,7 @@ class _Run:
             try:
                 for outcome in outcomes:
                     self.take(outcome)
-                    if interrupted():
+                    if interrupted() or (stop is not None and stop()):
                         result.interrupted = True
                         break
                 else:

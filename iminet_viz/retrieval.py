@@ -182,7 +182,7 @@ class SoundLibrary(Library):
             )
         seconds = {"query": heard - began, "scan": time.perf_counter() - heard}
         windows = len(of_file) if allowed is None else int(allowed.sum())
-        exact = recall is None or recall == 1 or not self._can_skip
+        exact = recall is None or recall == 1 or not self.can_skip
         return Answer(tuple(hits), query, files, windows, exact, None if exact else self._recall, seconds)
 
     def hear(self, path: str | os.PathLike[str]) -> Query:
@@ -240,7 +240,7 @@ class SoundLibrary(Library):
             return scores[first], first
         total = len(of_file) if allowed is None else int(allowed.sum())
         wanted = min(4 * k, total)
-        options = {} if recall is None or recall == 1 or not self._can_skip else {"recall": recall}
+        options = {} if recall is None or recall == 1 or not self.can_skip else {"recall": recall}
         while True:  # until the first windows are of enough files
             rows, scores = self.rows().search([query.halves[0]], wanted, allowed, **options)[0]
             places = np.sort(np.unique(of_file[rows], return_index=True)[1])
@@ -272,7 +272,8 @@ class SoundLibrary(Library):
         return middle, spread if spread > 0 else None
 
     @property
-    def _can_skip(self) -> bool:
+    def can_skip(self) -> bool:
+        """Whether ``recall`` means anything to its rows."""
         return len(self.scorer.parts) == 1 and hasattr(self.rows(), "recall")
 
     @property

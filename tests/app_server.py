@@ -46,11 +46,17 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running_app(*arguments: object, environment: dict[str, str] | None = None) -> Iterator[RunningApp]:
-    """Start ``iminet-viz app`` with more arguments, wait for its first page, and stop it."""
+    """Start ``iminet-viz app`` with more arguments, wait for its first page, and stop it.
+
+    Its library is empty, unless the arguments name one or the environment a cache for the demo library: that is a
+    minute's work, and the user's own cache is no place for tests.
+    """
     port = free_port()
     command = [sys.executable, str(ROOT / "cli.py"), "app", "--no-browser", "--port", str(port), *map(str, arguments)]
     with tempfile.TemporaryDirectory() as temporary, tempfile.TemporaryFile("w+") as log:
         settings = {**os.environ, "TMPDIR": temporary, **(environment or {})}
+        if "--index" not in arguments and "IMINET_VIZ_CACHE" not in (environment or {}):
+            command += ["--index", str(Path(temporary) / "library")]
         begun = time.monotonic()
         process = subprocess.Popen(command, env=settings, stdout=log, stderr=subprocess.STDOUT, cwd=temporary)
         url = f"http://127.0.0.1:{port}/"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def app_url() -> Iterator[str]:
     from app_server import running_app
 
     with running_app() as app:
+        # its page asks how far the library is while that is opened; a reload would cut such a request, and log it
+        client = pytest.importorskip("gradio_client").Client(app.url, verbose=False)
+        until = time.monotonic() + 60
+        while not client.predict(api_name="/library")["ready"] and time.monotonic() < until:
+            time.sleep(0.2)
         yield app.url
 
 

@@ -19,7 +19,8 @@ the tab. Names of the tabs: search, patterns, make, compare, explain, study.
 
 **Files.** :meth:`Context.url` is the address of a file in the gallery, in the work folder, or in a folder given to
 :meth:`Context.serve`; nothing else on the machine can be had, no link leads out, and only pictures, sounds, arrays and
-JSON. A sound that another tab shall find again goes into :meth:`Context.keep`, which answers the token for the link.
+JSON; single files by what a tab knows of them: :meth:`Context.serve_found`. A sound that another tab shall find again
+goes into :meth:`Context.keep`, which answers the token for the link.
 
 **What comes from files or users is text**: build HTML with :func:`tag`, which escapes it; ``_figure.py`` has players
 with a playhead, tables, charts and empty states. Numbers that the manifest of a gallery holds are foreign too.
@@ -93,7 +94,10 @@ class Gallery:
 
 @dataclasses.dataclass(frozen=True)
 class Hook:
-    """What a tab does at a moment: ``visit`` of its address, ``open`` and ``leave`` of a page, ``start`` of the app."""
+    """What a tab does at a moment.
+
+    These are ``visit`` of its address, ``open`` and ``leave`` of a page, ``start`` and ``close`` of the app.
+    """
 
     moment: str
     function: Callable[..., Any]
@@ -109,7 +113,8 @@ class Context:
     gallery: Gallery
     folder: Path  # for temporary files; emptied and removed at the end
     roots: dict[str, Path] = dataclasses.field(default_factory=dict)  # folders that are served, by name
-    allowed: list[str] = dataclasses.field(default_factory=list)  # the same folders, for gradio
+    finders: dict[str, Callable[[str], Path | None]] = dataclasses.field(default_factory=dict)  # of single files
+    allowed: list[str] = dataclasses.field(default_factory=list)  # what gradio may read: these folders, files found
     hooks: list[Hook] = dataclasses.field(default_factory=list)
     models: dict[str, TrainedModel] = dataclasses.field(default_factory=dict)
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
@@ -151,6 +156,10 @@ class Context:
         """Call ``function(request: gr.Request)`` when a page was closed: ends the work of ``request.session_hash``."""
         self.hooks.append(Hook("leave", function))
 
+    def on_close(self, function: Callable[[], Any]) -> None:
+        """Call ``function()`` when the app ends, before its work folder is removed."""
+        self.hooks.append(Hook("close", function))
+
     def on_start(self, function: Callable[[], Any]) -> None:
         """Call ``function()`` in the background once the app answers: loads what the first request would wait for."""
         self.hooks.append(Hook("start", function))
@@ -159,6 +168,14 @@ class Context:
         """Let the files of a folder be had under a name (letters, digits, ``-``)."""
         self.roots[name] = folder.resolve()
         self.allowed.append(str(self.roots[name]))
+
+    def serve_found(self, name: str, find: Callable[[str], Path | None]) -> None:
+        """Let single files be had under a name: ``find`` answers the file of what follows it, None where there is none.
+
+        The address is ``gradio_api/file=@NAME/WHAT``, and ``NAME-WHAT`` is a token of :meth:`kept`. It is called from
+        any thread for anybody's words; a file outside the work folder must be in ``allowed`` by then.
+        """
+        self.finders[name] = find
 
     def url(self, path: Path) -> str:
         """Address of a served file, relative to the page.
@@ -185,7 +202,11 @@ class Context:
         """The file of a token from :meth:`keep`; None where it is gone or never was."""
         if not token.replace("-", "").replace("_", "").isalnum():
             return None
-        return next((path for path in (self.folder / "kept").glob(f"{token}.*") if path.is_file()), None)
+        for path in (self.folder / "kept").glob(f"{token}.*"):
+            if path.is_file():
+                return path
+        name, _, what = token.partition("-")
+        return self.finders[name](what) if name in self.finders else None
 
     def scratch(self, suffix: str = "") -> Path:
         """A new name in the work folder, for a file or folder that a page may show for an hour."""
@@ -225,7 +246,10 @@ def open_context(settings: AppSettings) -> Context:
 
 
 def close_context(context: Context) -> None:
-    """Remove the work folder with all uploads."""
+    """End what goes on, and remove the work folder with all uploads."""
+    for hook in context.hooks:
+        if hook.moment == "close":
+            hook.function()
     shutil.rmtree(context.folder, ignore_errors=True)
 
 

@@ -119,7 +119,7 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         pwa=False,
         favicon_path=Path(__file__).with_name("icon.png"),
         footer_links=["api"],  # its settings hold a theme, which our button does, and offers to record the screen
-        app_kwargs={"middleware": [Middleware(Gate, roots=context.roots, uploads=uploads)]},
+        app_kwargs={"middleware": [Middleware(Gate, roots=context.roots, uploads=uploads, finders=context.finders)]},
         theme=make_theme(),
         css=read_asset("app.css"),
         head=f"<script>{read_asset('app.js')}</script>",

@@ -6,8 +6,9 @@ is only accepted in the folder of uploads, and gradio fetches no address of the 
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,14 @@ HEADERS = (
 class Gate:
     """ASGI middleware; ``roots`` is read at each request, so that a folder may be added while the app runs."""
 
-    def __init__(self, app: Any, roots: Mapping[str, Path], uploads: Path) -> None:
-        self.app, self.roots, self.uploads = app, roots, uploads.resolve()
+    def __init__(
+        self,
+        app: Any,
+        roots: Mapping[str, Path],
+        uploads: Path,
+        finders: Mapping[str, Callable[[str], Path | None]] | None = None,
+    ) -> None:
+        self.app, self.roots, self.uploads, self.finders = app, roots, uploads.resolve(), finders or {}
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Let a request pass, with the path of the file it may have, or answer 403."""
@@ -41,7 +48,7 @@ class Gate:
         route = next((route for route in ROUTES if f"/gradio_api{route}" in scope["path"]), None)
         if route is not None:
             before, _, name = scope["path"].partition(f"/gradio_api{route}")
-            path = None if route == "/proxy=" else find_file(name, self.roots, self.uploads)
+            path = None if route == "/proxy=" else await self._find(name)
             if path is None:
                 headers = [(b"content-type", b"text/plain; charset=utf-8")]
                 await send_safely({"type": "http.response.start", "status": 403, "headers": headers})
@@ -49,6 +56,12 @@ class Gate:
                 return
             scope = {**scope, "path": f"{before}/gradio_api/file={path}"}
         await self.app(scope, receive, send_safely)
+
+    async def _find(self, name: str) -> Path | None:
+        root, _, what = name.removeprefix("@").partition("/")
+        if name.startswith("@") and root in self.finders:  # may read or write a file: not in the loop of the server
+            return await asyncio.to_thread(self.finders[root], what)
+        return find_file(name, self.roots, self.uploads)
 
 
 def find_file(name: str, roots: Mapping[str, Path], uploads: Path) -> Path | None:
