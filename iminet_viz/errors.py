@@ -11,6 +11,7 @@
     ├── TrainingError       a recipe that cannot be run
     ├── PatternError        a neuron, objective or optimisation that fails
     ├── GalleryError        a gallery that cannot be written or does not verify
+    ├── StudyError          a listening study's file that cannot be read, or an answer that cannot be kept
     └── AppError            an app that cannot start, or that is asked for what it may not give
 
 Everything else that escapes is our bug and shows its traceback.
@@ -51,6 +52,10 @@ class PatternError(IminetVizError):
 
 class GalleryError(IminetVizError):
     """A gallery that cannot be written or does not verify; the message names the entry."""
+
+
+class StudyError(IminetVizError):
+    """A listening study's file that cannot be read, or a question that cannot be asked; the message says why."""
 
 
 class AppError(IminetVizError):

@@ -49,8 +49,13 @@ def running_app(*arguments: object, environment: dict[str, str] | None = None) -
     """Start ``iminet-viz app`` with more arguments, wait for its first page, and stop it."""
     port = free_port()
     command = [sys.executable, str(ROOT / "cli.py"), "app", "--no-browser", "--port", str(port), *map(str, arguments)]
-    with tempfile.TemporaryDirectory() as temporary, tempfile.TemporaryFile("w+") as log:
-        settings = {**os.environ, "TMPDIR": temporary, **(environment or {})}
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        tempfile.TemporaryDirectory() as own,  # what an app keeps for its user
+        tempfile.TemporaryFile("w+") as log,
+    ):
+        folders = {"TMPDIR": temporary, "XDG_DATA_HOME": own}
+        settings = {**os.environ, **folders, **(environment or {})}
         begun = time.monotonic()
         process = subprocess.Popen(command, env=settings, stdout=log, stderr=subprocess.STDOUT, cwd=temporary)
         url = f"http://127.0.0.1:{port}/"

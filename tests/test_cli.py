@@ -32,6 +32,8 @@ VERBS = [
     ["gallery", "build"],
     ["gallery", "verify"],
     ["app"],
+    ["study"],
+    ["study", "export"],
     ["data"],
     ["data", "list"],
     ["data", "check"],

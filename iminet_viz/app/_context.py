@@ -72,6 +72,7 @@ class AppSettings:
     auth: tuple[str, str] | None = None  # user, password
     max_upload_mb: int = 100
     max_upload_s: float = 600.0  # of a sound that is uploaded or recorded
+    study: Path | None = None  # file of the listening test; None: in the user's data folder
     queue_size: int = 40  # requests that wait; one more is told to come back
     browser: bool = True  # open one
 
