@@ -92,6 +92,10 @@ class Gallery:
         return list(dict.fromkeys(str(entry["model"]) for entry in self.entries.values()))
 
 
+# a sound and a number of hits, to the files of the hits from the best on; raises AppError where no library is open
+Search = Callable[[Path, int], Sequence[Path]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Hook:
     """What a tab does at a moment: ``visit`` of its address, ``open`` and ``leave`` of a page, ``start`` of the app."""
@@ -112,6 +116,7 @@ class Context:
     roots: dict[str, Path] = dataclasses.field(default_factory=dict)  # folders that are served, by name
     allowed: list[str] = dataclasses.field(default_factory=list)  # the same folders, for gradio
     hooks: list[Hook] = dataclasses.field(default_factory=list)
+    searches: list[Search] = dataclasses.field(default_factory=list)  # what the tab Search offers to others
     models: dict[str, TrainedModel] = dataclasses.field(default_factory=dict)
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 

@@ -476,7 +476,7 @@ def units(context: Context, figures: Mapping[str, Any]) -> Markup | None:
         name = f"{layer} {unit['neuron']}"
         linked = unit["pattern"] is not None
         bar = gauge(unit["adds"], -largest if unit["adds"] < 0 else 0.0, 0.0 if unit["adds"] < 0 else largest)
-        parts = [
+        parts: list[Markup | None] = [
             tag("a", name, href=context.link("patterns", id=unit["pattern"])) if linked else tag("span", name),
             bar,
             tag("span", signed(unit["adds"]), class_="iv-num"),
