@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from iminet_viz.app._context import Context, Markup, in_a_sentence, tag
 from iminet_viz.app._figure import Sound, empty_state, player, table
+from iminet_viz.app._plates import draw_plate, plate
 from iminet_viz.app._theme import read_asset
 from iminet_viz.app._work import sentence
 from iminet_viz.app.explain import check_length, details, digest, plain_table, shown_name
@@ -36,11 +37,6 @@ from iminet_viz.study import (
     pretrained_pool,
 )
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from iminet_viz.frontends import FrontEndConfig
-
 EXCITED, CALM = 90.0, 40.0  # percentile among the reference clips: what a neuron responds to, and what not
 HITS = 20  # of a search, of which the upper half is compared with the lower
 MOST_POOLS = 64  # of sounds that were dropped
@@ -48,7 +44,6 @@ MOST_CLIPS = 12  # of a gallery's real clips
 LEVEL = 0.07  # root mean square of all sounds, -23 dB of full scale
 TITLES = {"pretrained": "Pre-trained or scratch?", "fits": "Pattern and clip", "match": "Hits for your imitation"}
 STORAGE = "iminet-viz-participant"
-FIGURE_SIZE, AXES = (5.6, 2.4), (0.115, 0.19, 0.87, 0.77)  # inches; left, bottom, width, height
 # what a button sends: the question that is seen, since another one may be on its way
 SEEN = """(participant, kind, clip, seen, current) => {
   const shown = document.querySelector("#iv-study-stage [data-question]");
@@ -352,9 +347,7 @@ class Desk:
 
     def _pattern(self, name: str) -> Stimulus:
         """Picture and sound of one side of a gallery's entry."""
-        import torch  # noqa: F401 (the gallery needs it; loaded outside of the lock)
-
-        from iminet_viz.gallery import DRAWING, read_pattern
+        from iminet_viz.gallery import read_pattern
 
         id, _, role = name.partition(" ")
         entry, root = self.context.gallery.entries[id], self.context.gallery.folder
@@ -362,8 +355,7 @@ class Desk:
         folder = root / entry["folder"]
         pattern = read_pattern(folder)
         picture = self.context.scratch(".png")
-        with DRAWING:
-            _draw(picture, pattern.inputs[role], pattern.frontends[role])
+        draw_plate(picture, pattern.inputs[role], pattern.frontends[role])
         sounds = entry["inputs"][role]["sounds"]
         heard = sounds.get("griffin-lim") or next(iter(sounds.values()))
         own = self._sound(folder / heard["file"])
@@ -415,21 +407,6 @@ def excite(context: Context, clip: Path) -> dict[str, float]:
     return reached
 
 
-def _draw(path: Path, values: np.ndarray, config: FrontEndConfig) -> None:
-    """A spectrogram without a title: the gallery's own pictures name the net."""
-    from matplotlib.figure import Figure
-
-    from iminet_viz.plotting import draw_spectrogram
-
-    figure = Figure(figsize=FIGURE_SIZE)
-    axes = figure.add_axes(AXES)
-    draw_spectrogram(axes, values, config)
-    axes.set_xlabel("time (s)", fontsize=8, labelpad=1)
-    axes.set_ylabel("frequency (Hz)", fontsize=8, labelpad=1)
-    axes.tick_params(labelsize=8, pad=2)
-    figure.savefig(path, dpi=150, format="png", metadata={"Software": None})
-
-
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
@@ -476,25 +453,17 @@ def join_keys(*keys: tuple[str, str]) -> list[Markup]:
 
 
 def _card(context: Context, title: str, own: Stimulus, key: str) -> Markup:
-    parts: list[Markup | None] = [tag("h3", title, class_="iv-side-name")]
-    if own.picture is not None:
-        left, bottom, width, height = AXES
-        head = tag(
-            "i",
-            class_="iv-head",
-            hidden=True,
-            data_side=title,
-            data_left=left,
-            data_width=round(width * min(1.0, own.seconds / own.picture_s), 4),
-            style=f"top:{100 * (1 - bottom - height):.2f}%;height:{100 * height:.2f}%",
-        )
-        size = [round(150 * inches) for inches in FIGURE_SIZE]
-        alt = f"{title}: spectrogram in Hz and seconds"
-        picture = tag("img", src=context.url(own.picture), alt=alt, width=size[0], height=size[1])
-        parts.append(tag("div", picture, head, class_="iv-plate", style=f"aspect-ratio:{size[0]}/{size[1]}"))
     sound = Sound(context.url(own.sound), title if len(title) > 1 else f"sound {title}", "Sound", own.seconds, title)
-    parts.append(tag("div", player(sound), class_="iv-players"))
-    return tag("section", *parts, class_="iv-panel iv-figure", data_key=key)
+    alt = f"{title}: spectrogram in Hz and seconds"
+    picture = plate(context.url(own.picture), alt, title, own.seconds, own.picture_s) if own.picture else None
+    return tag(
+        "section",
+        tag("h3", title, class_="iv-side-name"),
+        picture,
+        tag("div", player(sound), class_="iv-players"),
+        class_="iv-panel iv-figure",
+        data_key=key,
+    )
 
 
 def show_results(results: list[Tally], each: list[Tally]) -> Markup:
