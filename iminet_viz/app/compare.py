@@ -23,12 +23,12 @@ SHIPPED = "comparison"  # folder in the gallery
 SERVED = "comparisons"  # name of the folder with those made here
 EACH_PAGE = 6  # twins
 SORTS = {
-    "best": "Best matched first",
-    "worst": "Worst matched first",
-    "first": "By neuron of the first net",
-    "second": "By neuron of the second net",
+    "best": "Best matched",
+    "worst": "Worst matched",
+    "first": "Neurons of the first net",
+    "second": "Neurons of the second net",
 }
-MOST_NEURONS = 8
+NEURONS = [2, 4, 8]  # of each layer, where a report is made
 BADGES = {"holds": "iv-beats", "does not hold": "iv-warn"}
 ALL = "all"
 
@@ -78,21 +78,22 @@ def build(context: Context) -> None:
             class_="iv-lead",
         ),
         js_on_load=None,
+        apply_default_css=False,
     )
     with gr.Row(elem_classes="iv-actions"):
         one = gr.Dropdown(names, value=first, label="With pre-training", min_width=180, elem_id="iv-compare-first")
         other = gr.Dropdown(names, value=second, label="Against", min_width=180, elem_id="iv-compare-second")
-        neurons = gr.Slider(
-            2, MOST_NEURONS, value=4, step=1, label="Neurons of each layer", min_width=180, info="if it has to be made"
-        )
+        neurons = gr.Dropdown(NEURONS, value=4, label="Neurons a layer", min_width=130, elem_id="iv-compare-neurons")
         run = gr.Button("Compare", variant="primary", min_width=110, elem_id="iv-compare-run")
         cancel = gr.Button("Cancel", min_width=110, elem_id="iv-compare-cancel")
     page = gr.HTML(nothing_yet(), js_on_load=None, elem_id="iv-compare-page", apply_default_css=False)
     place, turned = gr.State(""), gr.State(0)  # folder of the report; page of twins
     with gr.Column(visible=shipped is not None, elem_id="iv-compare-twins") as drawer:
         with gr.Row(elem_classes="iv-actions"):
-            layer = gr.Dropdown(layer_choices(shipped), value=ALL, label="Layer", elem_id="iv-compare-layer")
-            sort = gr.Dropdown([(text, key) for key, text in SORTS.items()], value="best", label="Order",
+            layer = gr.Dropdown(
+                layer_choices(shipped), value=ALL, label="Layer", min_width=220, elem_id="iv-compare-layer"
+            )
+            sort = gr.Dropdown([(text, key) for key, text in SORTS.items()], value="best", label="Order", min_width=220,
                                elem_id="iv-compare-sort")  # fmt: skip
             pictured = gr.Checkbox(True, label="Only with pictures of both", elem_id="iv-compare-pictured")
         twins = gr.HTML("", js_on_load=None, elem_id="iv-compare-list", apply_default_css=False)
@@ -222,8 +223,8 @@ def compare_models(context: Context, first: str, second: str, neurons: int) -> I
             raise AppError(f"no model {name!r} with stored activations, expected one of: {', '.join(names)}")
     if first == second:
         raise AppError("two different models are needed")
-    if not 2 <= neurons <= MOST_NEURONS:
-        raise AppError(f"{neurons} neurons of each layer, expected 2 to {MOST_NEURONS}")
+    if neurons not in NEURONS:
+        raise AppError(f"{neurons} neurons of each layer, expected one of: {', '.join(map(str, NEURONS))}")
     shipped = find_shipped(context)
     models = [context.model(name) for name in (first, second)]
     marks = [model.fingerprint for model in models]
@@ -329,7 +330,8 @@ def show(context: Context, found: Found) -> Markup:
             "−1 to 1. "
             "The bar is its 95 % bootstrap interval over neurons; grey is what random nets show, which was not "
             "learned. A "
-            "claim is summed up as more than half of its measurements say. Open a claim to see each of them.",
+            "claim is summed up as more than half of its measurements say; its strip shows the effects of all. Open "
+            "a claim to see each of them.",
             tag("div", *rows, class_="iv-claims"),
         ),
         section(
@@ -345,7 +347,20 @@ def show(context: Context, found: Found) -> Markup:
     )
 
 
+def strip(findings: Sequence[Mapping[str, Any]]) -> Markup:
+    """The effects of a claim on -1 to 1, and those of random nets below them in grey."""
+
+    def dots(effects: Sequence[float], kind: str) -> Markup:
+        return tag("span", *(tag("b", style=f"left:{50 * (1 + effect):.1f}%") for effect in effects), class_=kind)
+
+    own = [float(finding["effect"]["delta"]) for finding in findings]
+    null = [float(finding["random"]["delta"]) for finding in findings if finding.get("random")]
+    said = f"effects {', '.join(map(signed, own))}; of random nets {', '.join(map(signed, null))}; from -1 to 1"
+    return tag("span", dots(null, "iv-null"), dots(own, "iv-own"), class_="iv-scale", role="img", aria_label=said)
+
+
 def _claim(key: str, claim: Mapping[str, Any]) -> Markup:
+    from iminet_viz.comparison import TRAINING
     from iminet_viz.comparison_report import SAID
 
     findings = claim["findings"]
@@ -355,16 +370,18 @@ def _claim(key: str, claim: Mapping[str, Any]) -> Markup:
     }
     said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     also = sum(bool(finding.get("also_random")) for finding in findings)
-    too = f"; random nets show {also} of them too" if also else ""
-    mean = sum(finding["effect"]["delta"] for finding in findings) / len(findings)
+    null = f"two random nets differ as much in {also}" if key in TRAINING else f"random nets show {also} of them too"
+    effects = [float(finding["effect"]["delta"]) for finding in findings]
     verdict = str(claim["verdict"])
     summary = tag(
         "summary",
         tag("span", str(claim["text"]), class_="iv-claim-text"),
         tag("span", verdict, class_=f"iv-badge {BADGES.get(verdict, '')}".strip()),
+        strip(findings),
         tag(
             "span",
-            f"{plural(len(findings), 'measurement')}: {said}{too}. Mean effect {signed(mean)}",
+            f"{plural(len(findings), 'measurement')}: {said}; effects {signed(min(effects))} to {signed(max(effects))}"
+            + f"; {null}." * bool(also),
             class_="iv-quiet",
         ),
     )
@@ -421,10 +438,8 @@ def _layers(layers: Sequence[Mapping[str, Any]]) -> Markup:
     rows = [
         (
             pieces.layer_title(str(layer["layer"])),
-            tag(
-                "span", tag("i", class_="iv-own", style=f"width:{100 * max(0.0, layer['cka']):.0f}%"), class_="iv-meter"
-            ),
             f"{layer['cka']:.2f} {interval(layer['cka_interval'], False)}",
+            tag("span", tag("i", style=f"width:{100 * max(0.0, layer['cka']):.0f}%"), class_="iv-meter"),
             _mean(layer.get("cka_random", ())),
             f"{layer['median']:.2f} {interval(layer['interval'], False)}",
             f"{layer['shuffled']:.2f}",
@@ -434,7 +449,7 @@ def _layers(layers: Sequence[Mapping[str, Any]]) -> Markup:
         for layer in layers
     ]
     head = (
-        *("Layer", "CKA", "with 95 % interval", "to random nets", "Correlation of twins, median"),
+        *("Layer", "CKA, 95 % interval", "0 to 1", "to random nets", "Correlation of twins, median"),
         *("clips shuffled", "to random nets", "Pairs"),
     )
     return plain_table("CKA and matching of each layer", head, rows)
@@ -487,7 +502,7 @@ def _twin(context: Context, found: Found, pair: Pair) -> Markup:
         tag(
             "h3",
             pieces.layer_title(pair.layer),
-            tag("small", f"correlation {pair.correlation:.2f}".replace("-", "\u2212"), class_="iv-r"),
+            tag("span", f"correlation {pair.correlation:.2f}".replace("-", "\u2212"), class_="iv-quiet"),
         ),
         tag("div", *sides, class_="iv-sides"),
         class_="iv-panel iv-twin",

@@ -54,7 +54,7 @@ def build(context: Context) -> None:
         )
         run = gr.Button("Explain", variant="primary", elem_id="iv-explain-run", scale=1, min_width=120)
         cancel = gr.Button("Cancel", variant="secondary", elem_id="iv-explain-cancel", scale=1, min_width=120)
-    page = gr.HTML(nothing_yet(), js_on_load=None, elem_id="iv-explain-page")
+    page = gr.HTML(nothing_yet(), js_on_load=None, elem_id="iv-explain-page", apply_default_css=False)
     called, asked = gr.State({}), gr.State("")  # names that a link gave; changes where a link came
 
     def start(query: str | None, candidate: str | None) -> Markup:
@@ -398,7 +398,7 @@ def side_card(context: Context, figures: Mapping[str, Any], role: str, folder: P
     picture = tag("img", src=context.url(folder / side["picture"]), alt=alt, width=952, height=425)
     return tag(
         "section",
-        tag("h4", role.capitalize(), tag("span", side["name"], class_="iv-file", title=side["name"])),
+        tag("h4", tag("b", role.capitalize()), tag("span", side["name"], class_="iv-file", title=side["name"])),
         tag("div", picture, head, class_="iv-plate", style="aspect-ratio:952/425"),
         tag("div", *sounds, class_="iv-players"),
         class_="iv-panel iv-figure",
@@ -474,15 +474,16 @@ def units(context: Context, figures: Mapping[str, Any]) -> Markup | None:
 
     def row(unit: Mapping[str, Any]) -> Markup:
         name = f"{layer} {unit['neuron']}"
-        linked = unit["pattern"] is not None
+        place = unit["pattern"]
+        make = context.link("make", model=figures["model"], layer=layer, neuron=unit["neuron"])
         bar = gauge(unit["adds"], -largest if unit["adds"] < 0 else 0.0, 0.0 if unit["adds"] < 0 else largest)
         parts: list[Markup | None] = [
-            tag("a", name, href=context.link("patterns", id=unit["pattern"])) if linked else tag("span", name),
+            tag("a", name, href=context.link("patterns", id=place) if place else make),
             bar,
             tag("span", signed(unit["adds"]), class_="iv-num"),
         ]
-        if linked:
-            parts.append(unit_pattern(context, unit["pattern"], name))
+        if place:
+            parts.append(unit_pattern(context, place, name))
         return tag("li", *parts, class_="iv-bar")
 
     def column(title: str, own: Sequence[Mapping[str, Any]]) -> Markup:
@@ -502,36 +503,18 @@ def units(context: Context, figures: Mapping[str, Any]) -> Markup | None:
         f" {plural(off, 'unit')} {'is' if off == 1 else 'are'} off for this pair and {'adds' if off == 1 else 'add'} "
         f"nothing." * bool(off)
     )
-    without = any(unit["pattern"] is None and unit["adds"] for unit in found[: 2 * SHOWN_UNITS])
     return section(
         f"The units of {layer}",
         f"The score is the weighted sum of these units and a constant. What a unit responds to is shown by its "
         f"pattern, "
-        f"the input that excites it most.{silent}",
+        f"the input that excites it most; a link leads to it, or, where the gallery has none, to where it is "
+        f"made.{silent}",
         tag(
             "div",
             column("Raise the score", [unit for unit in found if unit["adds"] > 0]),
             column("Lower the score", [unit for unit in found if unit["adds"] < 0]),
             class_="iv-sides",
         ),
-        tag(
-            "p",
-            "The gallery has no pattern of the units without a link; ",
-            tag(
-                "a",
-                "make one",
-                href=context.link(
-                    "make",
-                    model=figures["model"],
-                    layer=layer,
-                    neuron=next(u["neuron"] for u in found if u["pattern"] is None),
-                ),
-            ),
-            " in the tab “Make a pattern”.",
-            class_="iv-quiet",
-        )
-        if without
-        else None,
     )
 
 
