@@ -123,7 +123,7 @@ def test_every_verb_is_in_the_help(call):
         *cli.main.commands,
         *(
             f"{group.name} {name}"
-            for group in (cli.experiment, cli.gallery, cli.data, cli.corpus)
+            for group in (cli.experiment, cli.gallery, cli.study, cli.data, cli.corpus)
             for name in group.commands
         ),
     }

@@ -1,4 +1,4 @@
-"""The listening study: what it proves by known answers, that it loses and doubles nothing, and that it can be replayed."""
+"""The listening study: what it proves by known answers; it loses and doubles nothing, and can be replayed."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ def test_a_damaged_file_is_told_in_one_sentence_and_left_as_it_is(tmp_path, stud
     whole[100:3000] = bytes(2900)
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(whole)
-    with pytest.raises(StudyError, match="damaged|cannot be read"):
+    with pytest.raises(StudyError, match=r"damaged|cannot be read"):
         Study(broken).join()
     with pytest.raises(StudyError, match="cannot be opened"):
         Study(garbage / "inside.sqlite")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iminet_viz.app._context import Markup, tag
+from iminet_viz.app._context import Context, Markup, tag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,3 +49,19 @@ def plate(url: str, alt: str, side: str, seconds: float, picture_s: float) -> Ma
     across, down = (round(DPI * inches) for inches in SIZE)
     picture = tag("img", src=url, alt=alt, width=across, height=down, decoding="async")
     return tag("div", picture, head, class_="iv-plate", style=f"aspect-ratio:{across}/{down}")
+
+
+def wide_picture(context: Context, path: Path, alt: str) -> Markup:
+    """A large picture, which a narrow screen scrolls through; its place is kept until it is there."""
+    url = context.url(path)
+    width, height = png_size(path)
+    image = tag("img", src=url, alt=alt, width=width, height=height, loading="lazy")
+    link = tag("a", image, href=url, target="_blank", title="Open the picture alone")
+    return tag("div", link, class_="iv-scroll", tabindex=0, role="group", aria_label=alt)
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the head of the file."""
+    with path.open("rb") as file:
+        width, height = struct.unpack(">II", file.read(24)[16:])
+    return width, height

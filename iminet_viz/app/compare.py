@@ -14,7 +14,7 @@ import gradio as gr
 from iminet_viz.app import _figure as pieces
 from iminet_viz.app._context import Context, Markup, endpoint, tag
 from iminet_viz.app._figure import Sound, empty_state, number, plural
-from iminet_viz.app._plates import draw_plate, plate
+from iminet_viz.app._plates import draw_plate, plate, wide_picture
 from iminet_viz.app._work import Cancelled, Report, Step, follow, progress_bar, sentence
 from iminet_viz.app.explain import details, plain_table, section
 from iminet_viz.errors import AppError, GalleryError, IminetVizError
@@ -64,9 +64,6 @@ class Pair:
 
 def build(context: Context) -> None:
     """Lay the tab out."""
-    names = comparable_models()
-    shipped = find_shipped(context)
-    first, second = shipped.models if shipped else (names[0], names[-1]) if names else ("", "")
     gr.HTML(
         tag(
             "p",
@@ -81,21 +78,23 @@ def build(context: Context) -> None:
         apply_default_css=False,
     )
     with gr.Row(elem_classes="iv-actions"):
-        one = gr.Dropdown(names, value=first, label="With pre-training", min_width=180, elem_id="iv-compare-first")
-        other = gr.Dropdown(names, value=second, label="Against", min_width=180, elem_id="iv-compare-second")
+        one = gr.Dropdown([], label="With pre-training", min_width=180, elem_id="iv-compare-first")
+        other = gr.Dropdown([], label="Against", min_width=180, elem_id="iv-compare-second")
         neurons = gr.Dropdown(NEURONS, value=4, label="Neurons a layer", min_width=130, elem_id="iv-compare-neurons")
         run = gr.Button("Compare", variant="primary", min_width=110, elem_id="iv-compare-run")
         cancel = gr.Button("Cancel", min_width=110, elem_id="iv-compare-cancel")
     page = gr.HTML(nothing_yet(), js_on_load=None, elem_id="iv-compare-page", apply_default_css=False)
     place, turned = gr.State(""), gr.State(0)  # folder of the report; page of twins
-    with gr.Column(visible=shipped is not None, elem_id="iv-compare-twins") as drawer:
+    with gr.Column(visible=False, elem_id="iv-compare-twins") as drawer:
         with gr.Row(elem_classes="iv-actions"):
             layer = gr.Dropdown(
-                layer_choices(shipped), value=ALL, label="Layer", min_width=220, elem_id="iv-compare-layer"
+                layer_choices(None), value=ALL, label="Layer", min_width=220, elem_id="iv-compare-layer"
             )
             sort = gr.Dropdown([(text, key) for key, text in SORTS.items()], value="best", label="Order", min_width=220,
                                elem_id="iv-compare-sort")  # fmt: skip
-            pictured = gr.Checkbox(True, label="Only with pictures of both", elem_id="iv-compare-pictured")
+            pictured = gr.Checkbox(
+                True, label="Only with pictures of both", min_width=220, elem_id="iv-compare-pictured"
+            )
         twins = gr.HTML("", js_on_load=None, elem_id="iv-compare-list", apply_default_css=False)
         with gr.Row():
             back = gr.Button("Previous", size="sm", elem_id="iv-compare-back")
@@ -110,8 +109,11 @@ def build(context: Context) -> None:
         return shown, gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
     def begin() -> tuple[Any, ...]:
-        found = find_shipped(context)
-        return open_report(found) if found else still(nothing_yet())
+        """What the gallery holds, when a page opens."""
+        found, names = find_shipped(context), comparable_models()
+        first, second = found.models if found else (names[0], names[-1]) if len(names) > 1 else (None, None)
+        choices = gr.Dropdown(choices=names, value=first), gr.Dropdown(choices=names, value=second)
+        return (*(open_report(found) if found else still(nothing_yet())), *choices)
 
     def work(first: str, second: str, count: float) -> Iterator[tuple[Any, ...]]:
         try:
@@ -135,7 +137,7 @@ def build(context: Context) -> None:
         control.input(functools.partial(turn, 0), state, [twins, turned], **quiet)
     back.click(functools.partial(turn, -1), state, [twins, turned], **quiet)
     forth.click(functools.partial(turn, 1), state, [twins, turned], **quiet)
-    context.on_open(begin, shown)
+    context.on_open(begin, [*shown, one, other])
 
     def compare(first: str, second: str, neurons: int = 4) -> Iterator[dict]:
         """Compare two nets: yields how far it is, and at last all numbers of the report.
@@ -479,8 +481,7 @@ def show_twins(
     plates = None
     if layer in found.layers and figure.is_file():
         alt = f"Patterns of twins of {layer}, the best matched first"
-        image = tag("img", src=context.url(figure), alt=alt, loading="lazy")
-        plates = details("The plate of this layer, from the report", tag("div", image, class_="iv-scroll"))
+        plates = details("The plate of this layer, from the report", wide_picture(context, figure, alt))
     return tag(
         "div",
         tag(

@@ -14,6 +14,7 @@ import gradio as gr
 
 from iminet_viz.app._context import Context, Markup, in_a_sentence, join, tag
 from iminet_viz.app._figure import Sound, empty_state, number, percent, player, plural, table
+from iminet_viz.app._plates import wide_picture
 from iminet_viz.app._work import Cancelled, Report, Step, follow, progress_bar, sentence
 from iminet_viz.errors import AppError, IminetVizError
 
@@ -27,7 +28,6 @@ SHOWN_UNITS = 6
 
 def build(context: Context) -> None:
     """Lay the tab out; what it does is in :func:`explain_files` and :func:`show`."""
-    names = explainable_models(context)
     gr.HTML(
         tag(
             "p",
@@ -44,8 +44,8 @@ def build(context: Context) -> None:
         candidate = gr.Audio(label="Recording", elem_id="iv-explain-candidate", buttons=["download"], **sounds)
     with gr.Row(elem_classes="iv-actions"):
         model = gr.Dropdown(
-            names,
-            value=names[0][1],
+            [DEFAULT],
+            value=DEFAULT,
             label="Model",
             info="Those that align say which moments met, in seconds; TL-IMINET and IMINET which cells count, in "
             "half a minute.",
@@ -76,7 +76,8 @@ def build(context: Context) -> None:
         """A hit's "why": clips by their tokens, model by its name."""
         clips = [context.kept(link.get(key, "")) for key in ("query", "candidate")]
         wanted = link.get("model", "")
-        chosen = wanted if wanted in [name for _, name in names] else names[0][1]
+        names = explainable_models()
+        chosen = gr.Dropdown(choices=names, value=wanted if wanted in [name for _, name in names] else DEFAULT)
         given = {role: link.get(f"{key}_name", "") for role, key in zip(ROLES, ("query", "candidate"), strict=True)}
         if None in clips:
             gone = "query" in link or "candidate" in link
@@ -92,6 +93,7 @@ def build(context: Context) -> None:
     cancel.click(lambda: cancelled(), None, page, cancels=[by_button, by_link], queue=False, **quiet)
     for own, role in zip(clips, ROLES, strict=True):
         own.input(lambda called, role=role: {**called, role: ""}, called, called, queue=False, **quiet)
+    context.on_open(lambda: gr.Dropdown(choices=explainable_models()), [model])
     context.on_visit("explain", arrive, [query, candidate, model, called, asked, page])
 
     def api(query: str, candidate: str, model: str) -> tuple[dict[str, Any], str]:
@@ -120,7 +122,7 @@ def build(context: Context) -> None:
 # --- the work -------------------------------------------------------------------------------------------------------
 
 
-def explainable_models(context: Context) -> list[tuple[str, str]]:
+def explainable_models() -> list[tuple[str, str]]:
     """What can be asked why: ``(shown, name)``, the default first."""
     from iminet_viz.checkpoint import find_model, read_json, shipped_models
 
@@ -146,7 +148,7 @@ def explain_files(
         AppError: no such model, or a clip is too long.
         IminetVizError: as for :func:`iminet_viz.attribution.explain_match`.
     """
-    if model not in ("default", *(name for _, name in explainable_models(context))):
+    if model not in ("default", *(name for _, name in explainable_models())):
         raise AppError(f"no model {model!r} that can be explained")
     files = dict(zip(ROLES, (query, candidate), strict=True))
 
@@ -304,18 +306,16 @@ def show(context: Context, figures: Mapping[str, Any], folder: Path) -> Markup:
             else "Left, integrated gradients: what each cell adds on the way from silence to the clip. Right, "
             "occlusion: "
             "what is lost where a window is set to the clip’s mean level. Where they agree, the drawing is firmer.",
-            whole(
+            wide_picture(
                 context,
-                folder,
-                "explanation.png",
+                folder / "explanation.png",
                 "Both spectrograms in Hz and seconds, with what speaks for the score",
             ),
             details(
                 "The path of each part through the distances of all moments; dark is near",
-                whole(
+                wide_picture(
                     context,
-                    folder,
-                    "paths.png",
+                    folder / "paths.png",
                     "Distances between all moments of the two clips, with the path of the alignment",
                 ),
             )
@@ -603,15 +603,6 @@ def section(title: str, note: str, *children: object) -> Markup:
 def details(summary: str, *children: object) -> Markup:
     """What is shown on demand."""
     return tag("details", tag("summary", summary), *children, class_="iv-details")
-
-
-def whole(context: Context, folder: Path, name: str, alt: str) -> Markup:
-    """A wide picture, which a narrow screen scrolls through."""
-    url = context.url(folder / name)
-    picture = tag(
-        "a", tag("img", src=url, alt=alt, loading="lazy"), href=url, target="_blank", title="Open the picture alone"
-    )
-    return tag("div", picture, class_="iv-scroll", tabindex=0, role="group", aria_label=alt)
 
 
 def plain_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
