@@ -41,7 +41,7 @@ EXCITED, CALM = 90.0, 40.0  # percentile among the reference clips: what a neuro
 HITS = 20  # of a search, of which the upper half is compared with the lower
 MOST_POOLS = 64  # of sounds that were dropped
 MOST_CLIPS = 12  # of a gallery's real clips
-LEVEL = 0.07  # root mean square of all sounds, -23 dB of full scale
+LEVEL = 0.07  # root mean square of what is compared, -23 dB of full scale, or less where peaks would not fit
 TITLES = {"pretrained": "Pre-trained or scratch?", "fits": "Pattern and clip", "match": "Hits for your imitation"}
 STORAGE = "iminet-viz-participant"
 # what a button sends: the question that is seen, since another one may be on its way
@@ -282,7 +282,7 @@ class Desk:
             raise AppError(f"no kind of question {kind!r}, expected one of: {', '.join(KINDS)}")
         if kind == "pretrained":
             question = self.study.ask(someone, self.pretrained)
-            return Asked(question, {side: self._pattern(getattr(question, side)) for side in ("A", "B")})
+            return Asked(question, self._patterns(question))
         if clip is not None:
             check_length("sound", clip, self.context.settings.max_upload_s)
             label = f"{shown_name(clip.name)} {digest(clip)[:12]}"
@@ -299,14 +299,12 @@ class Desk:
                 if not pool.pairs:
                     raise AppError("record or drop a sound first, then press Start")
             question = self.study.ask(someone, pool)
-            sides = {side: self._pattern(getattr(question, side)) for side in ("A", "B")}
-            return Asked(question, {"clip": self._sound(clips[question.about]), **sides})
+            return Asked(question, {**self._sounds({"clip": clips[question.about]}), **self._patterns(question)})
         if clip is None:
             raise AppError("record or drop your imitation first, then press Start")
         hits = {str(path): path for path in self._hits(clip)}
         question = self.study.ask(someone, match_pool(label, [*hits]))
-        sides = {side: self._sound(hits[getattr(question, side)]) for side in ("A", "B")}
-        return Asked(question, {"clip": self._sound(clip), **sides})
+        return Asked(question, self._sounds({"clip": clip, "A": hits[question.A], "B": hits[question.B]}))
 
     def _hits(self, clip: Path) -> Sequence[Path]:
         if not self.context.searches:
@@ -345,38 +343,47 @@ class Desk:
         reached = {name: excite(self.context, path) for name, path in clips.items()}
         return clips, fits_pool(entries, reached, EXCITED, CALM)
 
-    def _pattern(self, name: str) -> Stimulus:
-        """Picture and sound of one side of a gallery's entry."""
+    def _patterns(self, question: Question) -> dict[str, Stimulus]:
+        """Picture and sound of both sides, each a side of a gallery's entry."""
         from iminet_viz.gallery import read_pattern
 
-        id, _, role = name.partition(" ")
-        entry, root = self.context.gallery.entries[id], self.context.gallery.folder
-        assert root is not None
-        folder = root / entry["folder"]
-        pattern = read_pattern(folder)
-        picture = self.context.scratch(".png")
-        draw_plate(picture, pattern.inputs[role], pattern.frontends[role])
-        sounds = entry["inputs"][role]["sounds"]
-        heard = sounds.get("griffin-lim") or next(iter(sounds.values()))
-        own = self._sound(folder / heard["file"])
-        return dataclasses.replace(own, picture=picture, picture_s=pattern.frontends[role].duration_s)
+        pictures, files = {}, {}
+        for side in ("A", "B"):
+            id, _, role = getattr(question, side).partition(" ")
+            entry, root = self.context.gallery.entries[id], self.context.gallery.folder
+            assert root is not None
+            folder = root / entry["folder"]
+            pattern = read_pattern(folder)
+            pictures[side] = self.context.scratch(".png"), pattern.frontends[role].duration_s
+            draw_plate(pictures[side][0], pattern.inputs[role], pattern.frontends[role])
+            sounds = entry["inputs"][role]["sounds"]
+            files[side] = folder / (sounds.get("griffin-lim") or next(iter(sounds.values())))["file"]
+        return {
+            side: dataclasses.replace(own, picture=pictures[side][0], picture_s=pictures[side][1])
+            for side, own in self._sounds(files).items()
+        }
 
-    def _sound(self, path: Path) -> Stimulus:
-        """A sound under a new name, without what its file says of it, at the level of all others."""
+    def _sounds(self, files: Mapping[str, Path]) -> dict[str, Stimulus]:
+        """Sounds under new names, without what their files say of them, all at one level."""
         import numpy as np
 
         from iminet_viz.audio import read_native, save_audio
         from iminet_viz.baselines import HEARD_S
 
-        try:
-            waveform, rate = read_native(path)
-        except IminetVizError as error:
-            raise AppError(str(error).replace(str(path), shown_name(path.name))) from None
-        waveform = waveform[: round(HEARD_S * rate)]
-        power, peak = float(np.sqrt(np.square(waveform).mean())), float(np.abs(waveform).max())
-        out = self.context.scratch(".wav")
-        save_audio(out, waveform * (min(LEVEL / power, 0.99 / peak) if peak > 0 else 1.0), rate)
-        return Stimulus(out, len(waveform) / rate)
+        heard = {}
+        for side, path in files.items():
+            try:
+                waveform, rate = read_native(path)
+            except IminetVizError as error:
+                raise AppError(str(error).replace(str(path), shown_name(path.name))) from None
+            waveform = waveform[: round(HEARD_S * rate)]
+            heard[side] = waveform, rate, float(np.sqrt(np.square(waveform).mean())), float(np.abs(waveform).max())
+        level = min([LEVEL, *(0.99 * power / peak for *_, power, peak in heard.values() if peak > 0)])
+        made = {}
+        for side, (waveform, rate, power, _) in heard.items():
+            made[side] = Stimulus(self.context.scratch(".wav"), len(waveform) / rate)
+            save_audio(made[side].sound, waveform * (level / power if power > 0 else 1.0), rate)
+        return made
 
 
 def excite(context: Context, clip: Path) -> dict[str, float]:
