@@ -398,3 +398,22 @@ def test_a_study_that_cannot_be_opened_is_a_sentence(tmp_path):
             study.Desk(context).join("", "")
     finally:
         close_context(context)
+
+
+def test_the_examples_of_the_documentation_run(app_url, clips, tmp_path, monkeypatch, capsys):
+    import httpx
+    from gradio_client import Client
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(clips["slower"], "my_voice.wav")
+    shutil.copyfile(clips["sweep"], "candidate.wav")
+    text = (SHIPPED_GALLERY.parent / "docs" / "app.md").read_text(encoding="utf-8")
+    examples = [part.split("```")[0] for part in text.split("```py\n")[1:]]
+    names = {"client": Client(app_url, verbose=False, download_files=str(tmp_path)), "httpx": httpx}
+    for example in examples:
+        exec(example, names)
+    assert len(examples) == 3
+    assert Path(names["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert all(sound.startswith(b"RIFF") for sound in names["sounds"]) and names["kept"]["kept"] is True
+    said = capsys.readouterr().out
+    assert "does not hold - With pre-training, patterns are sharper" in said and "Nothing can be concluded yet" in said

@@ -241,7 +241,7 @@ def compare_models(context: Context, first: str, second: str, neurons: int) -> I
 
         out = made_here(context) / f"{'-'.join(marks)}-{neurons}"
         if not (out / "index.html").is_file():
-            settings = CompareSettings(neurons=neurons, best=min(neurons, 4), random_nets=1)
+            settings = CompareSettings(neurons=neurons, best=min(neurons, 4), random_nets=2)
 
             def tell(what: str, done: int, total: int) -> None:
                 report(what or "Writing the report", 0.8 * done / max(total, 1))

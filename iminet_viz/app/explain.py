@@ -38,7 +38,12 @@ def build(context: Context) -> None:
         ),
         js_on_load=None,
     )
-    sounds: dict[str, Any] = {"type": "filepath", "sources": ["upload", "microphone"], "editable": False}
+    sounds: dict[str, Any] = {
+        "sources": ["upload", "microphone"],
+        "type": "filepath",
+        "editable": False,
+        "min_width": 280,
+    }
     with gr.Row():
         query = gr.Audio(label="Imitation (your voice)", elem_id="iv-explain-query", buttons=["download"], **sounds)
         candidate = gr.Audio(label="Recording", elem_id="iv-explain-candidate", buttons=["download"], **sounds)
@@ -51,6 +56,7 @@ def build(context: Context) -> None:
             "half a minute.",
             elem_id="iv-explain-model",
             scale=3,
+            min_width=280,
         )
         run = gr.Button("Explain", variant="primary", elem_id="iv-explain-run", scale=1, min_width=120)
         cancel = gr.Button("Cancel", variant="secondary", elem_id="iv-explain-cancel", scale=1, min_width=120)
