@@ -32,6 +32,7 @@ from iminet_viz.models import Aligned, Iminet, Model, RecurrentIminet, Siamese, 
 from iminet_viz.models._tower import ConvBlock
 from iminet_viz.scoring import Scorer, VectorPart, load_scorer, part_of
 
+Report = Callable[[float], None]  # the share that is done, 0 to 1
 Target = Callable[..., Tensor]  # inputs, (batch, 1, bands, frames) each, to (batch,)
 AnyModel = TypeVar("AnyModel", bound=Model)
 AT_ONCE = 4  # inputs in a batch: more leave the cache, and the imitation tower then takes half as long again
@@ -224,6 +225,7 @@ def explain_match(
     query: str | os.PathLike[str],
     candidate: str | os.PathLike[str],
     settings: ExplainSettings | None = None,
+    report: Report | None = None,
 ) -> Explanation | AlignedExplanation:
     """Explain the score of an imitation and a recording, by their files.
 
@@ -233,6 +235,7 @@ def explain_match(
         query: file of the imitation.
         candidate: file of the recording.
         settings: how thoroughly; an alignment takes but the seed.
+        report: called with the share that is done; what it raises ends the work. An alignment is too short for it.
 
     Raises:
         AudioError: a file cannot be read.
@@ -258,7 +261,7 @@ def explain_match(
         model = part.model
     if not isinstance(model.network, Siamese):
         _refuse(model)
-    return explain_pair(model, load_sides(model, query, candidate), settings)
+    return explain_pair(model, load_sides(model, query, candidate), settings, report)
 
 
 EXPLAINED = (
@@ -273,7 +276,10 @@ def _refuse(model: TrainedModel) -> NoReturn:
 
 
 def explain_pair(
-    model: TrainedModel, waveforms: dict[str, np.ndarray], settings: ExplainSettings | None = None
+    model: TrainedModel,
+    waveforms: dict[str, np.ndarray],
+    settings: ExplainSettings | None = None,
+    report: Report | None = None,
 ) -> Explanation:
     """Explain the score of a pair.
 
@@ -281,6 +287,7 @@ def explain_pair(
         model: with two towers.
         waveforms: by role, ``(samples,)`` at the rate of its front end; the first window is explained.
         settings: how thoroughly.
+        report: as for :func:`explain_match`.
 
     Raises:
         PatternError: the model has no two towers, or a side is missing or silent.
@@ -289,8 +296,11 @@ def explain_pair(
     if not isinstance(network, Siamese):
         _refuse(model)
     inputs = _inputs(model, waveforms, tuple(network.FRONTENDS))
-    network = _fast(network)
-    explained = _explain(model, "score", _Target(network, network.head), inputs, settings or ExplainSettings())
+    network, settings = _fast(network), settings or ExplainSettings()
+    target = _Target(network, network.head)
+    if report is not None:
+        target.watch(report, _evaluations(settings, len(inputs)))
+    explained = _explain(model, "score", target, inputs, settings)
     layer, units = _units(network, inputs)
     return dataclasses.replace(explained, units=units, unit_layer=layer)
 
@@ -352,14 +362,39 @@ class _Target:
     def __init__(self, network: Siamese, top: Callable[[Tensor], Tensor]) -> None:
         self.halves = {"imitation": network.query_half, "recording": network.candidate_half}
         self.top = top
+        self.seen: Callable[[int], None] = lambda count: None  # inputs that were evaluated
+
+    def watch(self, report: Report, total: int) -> None:
+        """Report the share of ``total`` inputs that were evaluated."""
+        done = 0
+
+        def seen(count: int) -> None:
+            nonlocal done
+            done += count
+            report(min(done / total, 1.0))
+
+        self.seen = seen
 
     def __call__(self, imitation: Tensor, recording: Tensor) -> Tensor:
+        self.seen(len(imitation))
         return self.top(self.halves["imitation"](imitation) + self.halves["recording"](recording))
 
     def alone(self, role: str, inputs: dict[str, Tensor]) -> Target:
         """The target of one side's input, the other side as it is."""
         (other,) = (self.halves[name](x) for name, x in inputs.items() if name != role)
-        return lambda x: self.top(self.halves[role](x) + other)
+
+        def target(x: Tensor) -> Tensor:
+            self.seen(len(x))
+            return self.top(self.halves[role](x) + other)
+
+        return target
+
+
+def _evaluations(settings: ExplainSettings, sides: int) -> int:
+    """About how many inputs an explanation evaluates."""
+    occluded = [max(1, round(2 / share) - 1) for share in settings.window]  # windows overlap by half
+    orders = 2 + 3 * settings.controls
+    return settings.steps + sides * occluded[0] * occluded[1] + settings.perturbations + orders * settings.fractions
 
 
 @torch.no_grad()

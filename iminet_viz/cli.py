@@ -932,6 +932,10 @@ def compare(
     click.echo(f"Open {(out / 'index.html').resolve().as_uri()}")
 
 
+study_option = click.option(
+    "--study", "study_file", type=FOLDER, help="File of the listening test  [default: in the user's data folder]"
+)
+
 # --- the app --------------------------------------------------------------------------------------------------------
 
 
@@ -945,6 +949,7 @@ def compare(
 @click.option("--port", type=click.IntRange(1, 65535), help="[default: the first free one from 7860]")
 @click.option("--auth", metavar="USER:PASSWORD", help="Ask everybody for it.")
 @click.option("--max-upload", type=click.IntRange(1), default=100, show_default=True, help="MB of a sound.")
+@study_option
 @click.option("--no-browser", is_flag=True, help="Do not open one.")
 def app(
     index: Path | None,
@@ -954,6 +959,7 @@ def app(
     port: int | None,
     auth: str | None,
     max_upload: int,
+    study_file: Path | None,
     no_browser: bool,
 ) -> None:
     """Open the app in a browser: search by voice, browse and make patterns, compare, explain.
@@ -967,7 +973,33 @@ def app(
     if auth is not None and not (user.strip() and colon and password):
         raise AppError("--auth: expected USER:PASSWORD, neither of them empty")
     pair = None if auth is None else (user.strip(), password)
-    launch(AppSettings(index, gallery, model, host, port, pair, max_upload, browser=not no_browser))
+    launch(AppSettings(index, gallery, model, host, port, pair, max_upload, study=study_file, browser=not no_browser))
+
+
+@main.group()
+def study() -> None:
+    """Get what the listening test of the app was answered."""
+
+
+@study.command("export")
+@click.argument("out", type=FOLDER)
+@study_option
+@force_option
+def study_export(out: Path, study_file: Path | None, force: bool) -> None:
+    """Write every question and answer to OUT, a .csv or .json; the .json holds the results too."""
+    from iminet_viz.errors import StudyError
+    from iminet_viz.study import KINDS, Study, default_path
+
+    path = study_file or default_path()
+    if not path.is_file():
+        raise StudyError(f"{path}: no such file; the listening test of the app makes it")
+    if out.exists() and not force:
+        raise StudyError(f"{out}: exists already; --force replaces it")
+    kept = Study(path)
+    count = kept.export(out)
+    for row in kept.results():
+        click.echo(f"{KINDS[row.kind]} {row.right} of {row.n} right. {row.verdict}")
+    click.echo(f"{count} questions in {out}")
 
 
 # --- data sets ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
     ├── LibraryError        an index that cannot be read, written or searched by a model
     ├── PatternError        a neuron, objective or optimisation that fails
     ├── GalleryError        a gallery that cannot be written or does not verify
+    ├── StudyError          a listening study's file that cannot be read, or an answer that cannot be kept
     └── AppError            an app that cannot start, or that is asked for what it may not give
 
 Everything else that escapes is our bug and shows its traceback.
@@ -61,6 +62,10 @@ class PatternError(IminetVizError):
 
 class GalleryError(IminetVizError):
     """A gallery that cannot be written or does not verify; the message names the entry."""
+
+
+class StudyError(IminetVizError):
+    """A listening study's file that cannot be read, or a question that cannot be asked; the message says why."""
 
 
 class AppError(IminetVizError):

@@ -53,8 +53,13 @@ def running_app(*arguments: object, environment: dict[str, str] | None = None) -
     """
     port = free_port()
     command = [sys.executable, str(ROOT / "cli.py"), "app", "--no-browser", "--port", str(port), *map(str, arguments)]
-    with tempfile.TemporaryDirectory() as temporary, tempfile.TemporaryFile("w+") as log:
-        settings = {**os.environ, "TMPDIR": temporary, **(environment or {})}
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        tempfile.TemporaryDirectory() as own,  # what an app keeps for its user
+        tempfile.TemporaryFile("w+") as log,
+    ):
+        folders = {"TMPDIR": temporary, "XDG_DATA_HOME": own}
+        settings = {**os.environ, **folders, **(environment or {})}
         if "--index" not in arguments and "IMINET_VIZ_CACHE" not in (environment or {}):
             command += ["--index", str(Path(temporary) / "library")]
         begun = time.monotonic()

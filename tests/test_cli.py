@@ -41,6 +41,8 @@ VERBS = [
     ["index", "compact"],
     ["index", "duplicates"],
     ["app"],
+    ["study"],
+    ["study", "export"],
     ["data"],
     ["data", "list"],
     ["data", "check"],
@@ -130,7 +132,7 @@ def test_every_verb_is_in_the_help(call):
         *cli.main.commands,
         *(
             f"{group.name} {name}"
-            for group in (cli.experiment, cli.gallery, cli.index, cli.data, cli.corpus)
+            for group in (cli.experiment, cli.gallery, cli.index, cli.study, cli.data, cli.corpus)
             for name in group.commands
         ),
     }

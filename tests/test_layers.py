@@ -11,6 +11,7 @@ PACKAGE = Path(iminet_viz.errors.__file__).parent
 LAYERS = [
     ["errors"],
     ["audio", "pages"],
+    ["study"],
     ["frontends", "imitator", "windows"],
     ["models"],
     ["scan"],

@@ -73,6 +73,7 @@ class AppSettings:
     auth: tuple[str, str] | None = None  # user, password
     max_upload_mb: int = 100
     max_upload_s: float = 600.0  # of a sound that is uploaded or recorded
+    study: Path | None = None  # file of the listening test; None: in the user's data folder
     queue_size: int = 40  # requests that wait; one more is told to come back
     browser: bool = True  # open one
 
@@ -90,6 +91,10 @@ class Gallery:
     def models(self) -> list[str]:
         """In the order of the manifest."""
         return list(dict.fromkeys(str(entry["model"]) for entry in self.entries.values()))
+
+
+# a sound and a number of hits, to the files of the hits from the best on; raises AppError where no library is open
+Search = Callable[[Path, int], Sequence[Path]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +121,7 @@ class Context:
     finders: dict[str, Callable[[str], Path | None]] = dataclasses.field(default_factory=dict)  # of single files
     allowed: list[str] = dataclasses.field(default_factory=list)  # what gradio may read: these folders, files found
     hooks: list[Hook] = dataclasses.field(default_factory=list)
+    searches: list[Search] = dataclasses.field(default_factory=list)  # what the tab Search offers to others
     models: dict[str, TrainedModel] = dataclasses.field(default_factory=dict)
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 

@@ -121,7 +121,7 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         footer_links=["api"],  # its settings hold a theme, which our button does, and offers to record the screen
         app_kwargs={"middleware": [Middleware(Gate, roots=context.roots, uploads=uploads, finders=context.finders)]},
         theme=make_theme(),
-        css=read_asset("app.css"),
+        css=read_asset("app.css") + read_asset("judge.css"),
         head=f"<script>{read_asset('app.js')}</script>",
     )
     threading.Thread(target=_warm_up, args=(context,), daemon=True).start()

@@ -351,8 +351,10 @@ def save_references(path: Path, references: References) -> None:
     facts = {name: getattr(references, name) for name in ("fingerprint", "clips", "hashes", "importance_of")}
     header = {"references": json.dumps(facts)}
     magnitudes = {f"{MAGNITUDE}{role}": values for role, values in references.magnitudes.items()}
+    # in the order of memory: safetensors writes a transposed array's buffer as it lies
+    values = {name: np.ascontiguousarray(array) for name, array in {**references.values, **magnitudes}.items()}
     with atomic_path(path) as temporary:
-        save_file({**references.values, **magnitudes}, temporary, metadata=header)
+        save_file(values, temporary, metadata=header)
 
 
 def load_references(path: Path, model: TrainedModel) -> References:

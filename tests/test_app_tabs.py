@@ -1,0 +1,419 @@
+"""Compare, Explain and Listen test without a browser: what they show and refuse, and that the test is blind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of what gradio imports
+    from iminet_viz.app import compare, explain, study
+
+from iminet_viz.app import AppSettings
+from iminet_viz.app._context import SHIPPED_GALLERY, close_context, open_context
+from iminet_viz.app._work import Cancelled, Step, follow, progress_bar, sentence
+from iminet_viz.audio import read_native, save_audio
+from iminet_viz.errors import AppError, CheckpointError, GalleryError, StudyError
+from iminet_viz.study import fits_pool
+
+RATE = 16_000
+EVIL = '<img src=x onerror="alert(1)">.wav'
+
+
+@pytest.fixture
+def context(tmp_path):
+    opened = open_context(AppSettings(study=tmp_path / "study.sqlite"))
+    yield opened
+    close_context(opened)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> dict[str, Path]:
+    """A sweep, its imitation by a slower one, silence, and a file that is no sound."""
+    folder = tmp_path_factory.mktemp("clips")
+    made = {}
+    for name, seconds in (("sweep", 1.0), ("slower", 1.5)):
+        time = np.arange(round(seconds * RATE)) / RATE
+        made[name] = folder / f"{name}.wav"
+        save_audio(made[name], 0.3 * np.sin(2 * np.pi * (300 + 400 * time / seconds) * time), RATE)
+    made["silence"] = folder / "silence.wav"
+    save_audio(made["silence"], np.zeros(RATE), RATE)
+    made["text"] = folder / "text.wav"
+    made["text"].write_text("no sound")
+    return made
+
+
+def explained(context, query: Path, candidate: Path, model: str = "dtw", called=None):
+    *_, last = explain.explain_files(context, query, candidate, model, called or {})
+    return last.result
+
+
+# --- work that is followed ------------------------------------------------------------------------------------------
+
+
+def test_work_is_followed_to_its_result():
+    def work(report):
+        report("half", 0.5)
+        time.sleep(0.7)
+        return 42
+
+    steps = list(follow(work))
+    assert [step.what for step in steps[:-1]] == ["half"] * (len(steps) - 1) and len(steps) > 1
+    assert steps[-1].result == 42
+
+
+def test_what_goes_wrong_in_the_work_goes_wrong_for_who_follows_it():
+    def work(report):
+        raise AppError("no")
+
+    with pytest.raises(AppError, match="no"):
+        list(follow(work))
+
+
+def test_work_ends_when_nobody_follows_it_any_more():
+    ended = threading.Event()
+
+    def work(report):
+        try:
+            while True:
+                report("on and on", 0.1)
+                time.sleep(0.01)
+        except Cancelled:
+            ended.set()
+            raise
+
+    steps = follow(work)
+    next(steps)
+    steps.close()  # as gradio does at a cancel
+    assert ended.wait(5)
+
+
+def test_progress_and_faults_are_text():
+    assert "<img" not in progress_bar(Step(EVIL, 0.5, 1.0)) + sentence(EVIL)
+    assert 'value="50"' in progress_bar(Step("half", 0.5, 1.0))
+    assert "value=" not in progress_bar(Step("unknown", -1.0, 1.0))
+
+
+# --- explain --------------------------------------------------------------------------------------------------------
+
+
+def test_an_alignment_is_shown_with_clips_and_what_met(context, clips):
+    figures, folder = explained(context, clips["slower"], clips["sweep"])
+    page = explain.show(context, figures, folder)
+    assert page.count("<audio") == 4 and page.count('class="iv-head"') == 2
+    assert "slower.wav" in page and "The moments that met" in page and "Rotations beaten" in page
+    for address in re.findall(r'(?:src|href)="gradio_api/file=@scratch/([^"]+)"', page):
+        assert (context.roots["scratch"] / address).is_file()
+    assert str(clips["slower"].parent) not in page + json.dumps(figures)
+
+
+def test_cells_are_shown_with_shares_tests_and_units_that_lead_to_patterns(context, clips):
+    from iminet_viz.attribution import ExplainSettings, explain_match
+    from iminet_viz.explanation import write_explanation
+
+    model = context.model("tl-iminet-conv123")
+    files = {"imitation": clips["slower"], "recording": clips["sweep"]}
+    shares: list[float] = []
+    settings = ExplainSettings(steps=2, controls=1, perturbations=1, fractions=2)
+    made = explain_match(model, *files.values(), settings, shares.append)
+    assert shares == sorted(shares) and 0.9 < shares[-1] <= 1  # the estimate of the work is not far off
+    folder = context.scratch()
+    figures = write_explanation(folder, made, files)
+    for unit in figures["units"]:
+        unit["pattern"] = None
+    known = next(entry for entry in context.gallery.entries if entry.startswith("tl-iminet-conv123/fc1/"))
+    figures["units"][0]["pattern"] = known
+    figures["units"][0]["adds"] = 1.0
+    page = explain.show(context, figures, folder)
+    assert f'href="?tab=patterns&amp;id={known}"' in page
+    assert "?tab=make&amp;model=tl-iminet-conv123&amp;layer=fc1&amp;neuron=" in page
+    for word in ("Who gave how much", "Deletion", "Insertion", "Infidelity", "Convergence delta", "What counts"):
+        assert word in page
+
+
+def test_work_on_an_explanation_ends_at_a_cancel(context, clips):
+    class StoppedError(Exception):
+        pass
+
+    def report(share):
+        raise StoppedError
+
+    from iminet_viz.attribution import explain_match
+
+    with pytest.raises(StoppedError):
+        explain_match(context.model("tl-iminet-conv123"), clips["slower"], clips["sweep"], report=report)
+
+
+@pytest.mark.parametrize(
+    ("query", "candidate", "model", "said"),
+    [
+        ("silence", "sweep", "dtw", "imitation: silent, so there is nothing to explain"),
+        ("sweep", "text", "dtw", "^text.wav: "),
+        ("sweep", "slower", "../../etc", "no model '../../etc' that can be explained"),
+        ("sweep", "slower", "imisound", "no model 'imisound' that can be explained"),
+    ],
+)
+def test_what_cannot_be_explained_is_one_sentence_without_a_place_on_this_machine(
+    context, clips, query, candidate, model, said
+):
+    with pytest.raises(AppError, match=said) as raised:
+        explained(context, clips[query], clips[candidate], model)
+    assert str(clips["sweep"].parent) not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_the_same_sound_on_both_sides_is_said(context, clips, tmp_path):
+    other = tmp_path / "other.wav"
+    shutil.copyfile(clips["sweep"], other)
+    figures, _ = explained(context, clips["sweep"], other)
+    assert any("same sound" in note for note in figures["notes"])
+
+
+def test_a_sound_that_is_too_long_is_refused_before_it_is_read(context, clips):
+    with pytest.raises(AppError, match="the imitation is 2 s long, at most 1 s are taken"):
+        explain.check_length("imitation", clips["slower"], 1.0)
+    explain.check_length("imitation", clips["text"], 1.0)  # told when it is read
+
+
+def test_names_of_files_are_text_and_short(context, clips):
+    called = {"imitation": "a/b/" + EVIL, "recording": "x" * 500}
+    figures, folder = explained(context, clips["slower"], clips["sweep"], called=called)
+    page = explain.show(context, figures, folder)
+    assert "<img src=x" not in page and "&lt;img src=x" in page
+    assert "x" * 100 not in page
+
+
+# --- compare --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(context):
+    found = compare.find_shipped(context)
+    assert found is not None
+    return found
+
+
+def test_the_shipped_report_is_there_at_once_with_every_claim_and_layer(context, shipped):
+    page = compare.show(context, shipped)
+    assert page.count('class="iv-claim"') == len(shipped.numbers["claims"]) == 8
+    measured = sum(len(claim["findings"]) for claim in shipped.numbers["claims"].values())
+    assert page.count('class="iv-finding"') == measured
+    for layer in shipped.numbers["layers"]:
+        assert f"{layer['cka']:.2f} [" in page
+    *_, last = compare.compare_models(context, *shipped.models, 4)
+    assert last.result.folder == shipped.folder
+
+
+def correlations(page: str) -> list[float]:
+    return [float(text) for text in re.findall(r'data-correlation="([^"]+)"', page)]
+
+
+def test_twins_can_be_sorted_filtered_and_paged_through(context, shipped):
+    every = [pair.correlation for pair in compare.list_pairs(context, shipped)]
+    best, _ = compare.show_twins(context, shipped, compare.ALL, "best", False, 0)
+    worst, _ = compare.show_twins(context, shipped, compare.ALL, "worst", False, 0)
+    assert correlations(best) == pytest.approx(sorted(every)[::-1][: compare.EACH_PAGE], abs=1e-4)
+    assert correlations(worst) == pytest.approx(sorted(every)[: compare.EACH_PAGE], abs=1e-4)
+    seen, turned = [], 0
+    while True:
+        page, at = compare.show_twins(context, shipped, "recording.conv2", "best", False, turned)
+        if at < turned:
+            break
+        seen += correlations(page)
+        turned += 1
+    assert set(re.findall(r'data-layer="([^"]+)"', page)) == {"recording.conv2"}
+    assert len(seen) == sum(pair.layer == "recording.conv2" for pair in compare.list_pairs(context, shipped))
+    assert compare.show_twins(context, shipped, "recording.conv2", "best", False, -5)[1] == 0
+
+
+def test_twins_with_pictures_have_both_and_sounds_and_files_that_are_there(context, shipped):
+    page, _ = compare.show_twins(context, shipped, compare.ALL, "best", True, 0)
+    assert page.count("<img") == 2 * compare.EACH_PAGE and page.count("<audio") >= 2 * compare.EACH_PAGE
+    for address in re.findall(r'src="gradio_api/file=@gallery/([^"]+)"', page):
+        assert (SHIPPED_GALLERY / address).is_file()
+
+
+def test_pictures_of_another_net_of_the_same_name_are_not_shown(context, shipped):
+    models = [{**model, "fingerprint": "another"} for model in shipped.numbers["models"]]
+    other = dataclasses.replace(shipped, numbers={**shipped.numbers, "models": models})
+    assert not any(any(pair.shown) for pair in compare.list_pairs(context, other))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "neurons", "said"),
+    [
+        ("tl-iminet-conv123", "nowhere", 4, "no model 'nowhere' with stored activations"),
+        ("tl-iminet-conv123", "iminet-tied", 4, "no model 'iminet-tied' with stored activations"),
+        ("tl-iminet-scratch", "tl-iminet-scratch", 4, "two different models"),
+        ("tl-iminet-conv1", "tl-iminet-scratch", 1000, "1000 neurons of each layer"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence(context, first, second, neurons, said):
+    with pytest.raises(AppError, match=said):
+        list(compare.compare_models(context, first, second, neurons))
+
+
+@pytest.mark.parametrize("damage", ["{}", '{"kind": "comparison", "models": [], "layers": [], "claims": {}}', "[]"])
+def test_a_damaged_report_is_said_to_be(context, tmp_path, damage):
+    context.serve("reports", tmp_path)
+    (tmp_path / "comparison.json").write_text(damage)
+    with pytest.raises((GalleryError, CheckpointError), match=r"damaged|expected a JSON"):
+        compare.read_report(context, tmp_path)
+
+
+def test_a_report_outside_of_what_is_served_is_not_read(context, tmp_path):
+    shutil.copyfile(SHIPPED_GALLERY / "comparison" / "comparison.json", tmp_path / "comparison.json")
+    with pytest.raises(AppError, match="in no folder that the app may show"):
+        compare.read_report(context, tmp_path)
+
+
+def test_foreign_words_of_a_report_stay_text(context, shipped):
+    numbers = json.loads(json.dumps(shipped.numbers))
+    numbers["models"][0]["name"] = EVIL
+    for claim in numbers["claims"].values():
+        claim["text"] = claim["verdict"] = EVIL
+        for finding in claim["findings"]:
+            finding["where"] = finding["unit"] = finding["sides"][0] = EVIL
+    numbers["layers"][0]["layer"] = EVIL
+    other = dataclasses.replace(shipped, numbers=numbers)
+    page = compare.show(context, other) + compare.show_twins(context, other, compare.ALL, "best", False, 0)[0]
+    assert "<img src=x" not in page and "&lt;img src=x" in page
+
+
+# --- listen test ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def desk(context):
+    return study.Desk(context)
+
+
+def test_questions_are_of_pre_trained_and_scratch_of_the_same_layer(desk):
+    assert desk.kinds() == ["pretrained", "fits"]
+    for pair in desk.pretrained.pairs:
+        right, wrong = (name.split("/") for name in (pair.right, pair.wrong))
+        assert (right[0], wrong[0]) == ("tl-iminet-conv123", "tl-iminet-scratch")
+        assert right[1] == wrong[1] and right[2].split()[1] == wrong[2].split()[1]
+
+
+def test_nothing_that_is_shown_says_which_is_right(context, desk):
+    someone = desk.join("", "Ann")
+    for _ in range(4):
+        asked = desk.ask(someone, "pretrained", None)
+        page = study.show_question(context, asked)
+        answer = json.dumps({side: asked.addresses(context, side) for side in asked.sides})
+        shown = re.sub(r'@scratch/[\w-]{16}\.|data-question="[\w-]{12}"', "", page + answer)  # random
+        for word in ("conv123", "scratch", "imitation", "recording", "conv", "fc1", "right", "wrong"):
+            assert word not in shown, word
+        sizes = set()
+        for side in asked.sides.values():
+            content = side.picture.read_bytes() + side.sound.read_bytes()
+            assert b"iminet" not in content and b"tEXt" not in content and b"LIST" not in content
+            sizes.add(side.sound.stat().st_size)
+        assert len(sizes) == 1  # sounds of one length
+        # apart from the names of files, both sides are built alike
+        cards = re.split(r'<section class="iv-panel iv-figure"', page)[1:]
+        plain = [re.sub(r"@scratch/[\w-]+|\b(sound )?[AB]\b|data-key=\"\d\"", "", card) for card in cards]
+        assert plain[0].split("</section>")[0] == plain[1].split("</section>")[0]
+        desk.study.answer(asked.question.id, "skip")
+
+
+def test_both_sounds_have_one_level(desk):
+    someone = desk.join("", "")
+    for _ in range(3):
+        asked = desk.ask(someone, "pretrained", None)
+        sounds = [read_native(side.sound)[0] for side in asked.sides.values()]
+        one, other = (np.sqrt(np.square(sound).mean()) for sound in sounds)
+        assert one == pytest.approx(other, rel=0.02) and max(abs(sound).max() for sound in sounds) <= 1
+        desk.study.answer(asked.question.id, "skip")
+
+
+def test_the_same_question_has_other_addresses_at_every_look(context, desk):
+    someone = desk.join("", "")
+    first, second = (desk.ask(someone, "pretrained", None) for _ in range(2))
+    assert first.question == second.question
+    assert first.addresses(context, "A") != second.addresses(context, "A")
+
+
+def test_a_sound_is_asked_about_by_what_it_does_to_the_neurons(context, desk, clips):
+    reached = study.excite(context, clips["sweep"])
+    assert len(reached) == 48 and all(0 <= value <= 100 for value in reached.values())  # fc1 needs two sounds
+    pool = fits_pool(context.gallery.entries, {"clip": reached}, study.EXCITED, study.CALM)
+    for pair in pool.pairs:
+        right, wrong = (name.split()[0] for name in (pair.right, pair.wrong))
+        assert reached[right] >= study.EXCITED > study.CALM >= reached[wrong]
+    if pool.pairs:
+        asked = desk.ask(desk.join("", ""), "fits", clips["sweep"])
+        assert set(asked.sides) == {"clip", "A", "B"}
+
+
+def test_a_kind_that_needs_a_sound_says_so(desk, clips):
+    someone = desk.join("", "")
+    with pytest.raises(AppError, match="record or drop a sound first"):
+        desk.ask(someone, "fits", None)
+    with pytest.raises(AppError, match="record or drop your imitation first"):
+        desk.ask(someone, "match", None)
+    with pytest.raises(AppError, match="no sound library is open"):
+        desk.ask(someone, "match", clips["sweep"])
+    with pytest.raises(AppError, match="no kind of question 'taste'"):
+        desk.ask(someone, "taste", None)
+    with pytest.raises(AppError, match=r"^text\.wav: "):
+        desk.ask(someone, "fits", clips["text"])
+
+
+def test_hits_are_asked_about_where_a_library_is_open(context, clips):
+    hits = [clips["sweep"], clips["slower"], clips["silence"], clips["sweep"].with_name("again.wav")]
+    shutil.copyfile(clips["sweep"], hits[3])
+    context.searches.append(lambda query, count: hits)
+    desk = study.Desk(context)
+    assert "match" in desk.kinds()
+    asked = desk.ask(desk.join("", ""), "match", clips["slower"])
+    assert {asked.question.A, asked.question.B} in ({str(hits[0]), str(hits[2])}, {str(hits[1]), str(hits[3])})
+    page = study.show_question(context, asked)
+    assert "sweep" not in page and "silence" not in page
+
+
+def test_results_are_in_words_and_names_are_text(context, desk):
+    assert "Nothing can be concluded" in study.show_results([], [])
+    someone = desk.join("", EVIL)
+    desk.study.answer(desk.ask(someone, "pretrained", None).question.id, "A")
+    page = study.show_results(desk.study.results(), desk.study.results(by_participant=True))
+    assert "Nothing can be concluded yet: 1 answer" in page
+    assert "<img src=x" not in page and "&lt;img src=x" in page and someone not in page
+
+
+def test_a_study_that_cannot_be_opened_is_a_sentence(tmp_path):
+    (tmp_path / "damaged.sqlite").write_bytes(b"x" * 5000)
+    context = open_context(AppSettings(study=tmp_path / "damaged.sqlite"))
+    try:
+        with pytest.raises(StudyError, match=r"damaged\.sqlite: is no study, or damaged"):
+            study.Desk(context).join("", "")
+    finally:
+        close_context(context)
+
+
+def test_the_examples_of_the_documentation_run(app_url, clips, tmp_path, monkeypatch, capsys):
+    import httpx
+    from gradio_client import Client
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(clips["slower"], "my_voice.wav")
+    shutil.copyfile(clips["sweep"], "candidate.wav")
+    text = (SHIPPED_GALLERY.parent / "docs" / "app.md").read_text(encoding="utf-8")
+    examples = [part.split("```")[0] for part in text.split("```py\n")[1:]]
+    names = {"client": Client(app_url, verbose=False, download_files=str(tmp_path)), "httpx": httpx}
+    for example in examples:
+        exec(example, names)
+    assert len(examples) == 3
+    assert Path(names["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert all(sound.startswith(b"RIFF") for sound in names["sounds"]) and names["kept"]["kept"] is True
+    said = capsys.readouterr().out
+    assert "does not hold - With pre-training, patterns are sharper" in said and "Nothing can be concluded yet" in said
