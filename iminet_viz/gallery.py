@@ -130,6 +130,8 @@ def build(
     names = [model.name for model in models]
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise GalleryError(f"two models are called {doubles[0]}; rename one of the folders")
+    if exemplars is not None:
+        find_audio(exemplars)  # refuses an empty folder before anything is made or removed
     _claim(out, force)
     unreadable: list[dict[str, str]] = []
     references = {model.name: _references(model, exemplars, out, unreadable) for model in models}
@@ -271,6 +273,7 @@ def write_entry(
     """
     pattern = assessed.pattern
     picture = folder / "pattern.png"
+    (folder / "pattern.json").unlink(missing_ok=True)  # of other settings: it must not stand beside these files
     with DRAWING:
         save_figure(picture, plot_pattern(pattern))
     sides: dict[str, Any] = {}

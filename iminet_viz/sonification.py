@@ -170,7 +170,7 @@ def sonify_pattern(
     Args:
         pattern: of a tower's neuron, or of an fc1 unit.
         role: the side to hear, "imitation" or "recording"; only a pair needs it.
-        settings: how; the middle of :data:`SHORTLIST` if ``None``.
+        settings: how; the first of :data:`SHORTLIST` if ``None``.
 
     Raises:
         PatternError: a pair without a role, a role that the pattern does not have, or no log-mel.
@@ -180,7 +180,7 @@ def sonify_pattern(
         role = roles[0]
     if role not in roles:
         raise PatternError(f"the pattern of {pattern.objective} has the sides {' and '.join(roles)}: choose a role")
-    waveform = _sonify_side(pattern, role, SHORTLIST[len(SHORTLIST) // 2] if settings is None else settings)
+    waveform = _sonify_side(pattern, role, SHORTLIST[0] if settings is None else settings)
     return waveform, pattern.frontends[role].sample_rate
 
 

@@ -581,7 +581,7 @@ def test_a_wish_that_makes_no_sense_is_a_sentence(field, value):
         ({"neuron": 48}, "has neurons 0 to 47"),
         ({"layer": "imitation.conv9"}, "imitation.conv9"),
         ({"model": "../trained_models/tl-iminet-conv1"}, "no model"),
-        ({"model": "voice-search"}, "fusion"),
+        ({"model": "voice-search"}, "no layer"),
         ({"objective": "unit", "band": 999}, "no position"),
         ({"layer": "fc1", "objective": "unit"}, "no positions"),
         ({"weight": math.inf, "objective": "joint"}, "not finite"),

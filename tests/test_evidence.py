@@ -415,7 +415,7 @@ def test_what_is_known_of_other_weights_is_not_taken_over(files, references):
 
 
 def test_importance_goes_with_the_references_and_into_the_evidence(model, references, pattern, tmp_path):
-    rows = np.stack([np.linspace(-1, 1, 48), np.full(48, 0.1)]).astype(np.float32)
+    rows = np.stack([np.linspace(-1, 1, 48), np.full(48, 0.1)], axis=1).astype(np.float32).T  # as it is measured
     known = dataclasses.replace(
         references, values={**references.values, "importance.recording.conv3": rows}, importance_of="a set"
     )
