@@ -14,6 +14,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 LANES = 16  # rows side by side
@@ -22,9 +23,8 @@ ROOT_ERROR = 6.2e-5  # relative, of the processor's estimate of 1 / sqrt (2 ** -
 TINY = 1e-30  # the least squared distance, of which a root can be taken
 
 binding.initialize_native_asmparser()
-_FEATURES = binding.get_host_cpu_features()
-_HAS_DOT = bool(_FEATURES.get("avx512vnni"))
-_HAS_ROOT = bool(_FEATURES.get("avx512f"))
+_FEATURES = cpu_target.target_context.codegen().magic_tuple()[-1].split(",")  # as numba may be told to use less
+_HAS_DOT, _HAS_ROOT = "+avx512vnni" in _FEATURES, "+avx512f" in _FEATURES
 _INT, _FLOAT, _SIZE = ir.IntType(32), ir.FloatType(), ir.IntType(64)
 _INTS, _FLOATS = ir.VectorType(_INT, LANES), ir.VectorType(_FLOAT, LANES)
 
@@ -335,28 +335,53 @@ def square_frames(rows, numbers, n_cuts, values, first, norms):  # type: ignore[
     per_cut = rows.shape[1] // n_cuts
     frames = (per_cut - 8) // values
     for number in range(len(norms)):
+        row = rows[first + number]
         for c in range(n_cuts):
             scale = np.float64(numbers[first + number, (c + 1) * per_cut // 4 - 2])
             for j in range(frames):
-                total = 0
+                frame = row[c * per_cut + j * values : c * per_cut + (j + 1) * values]
+                total = np.int32(0)
                 for k in range(values):
-                    value = np.int32(rows[first + number, c * per_cut + j * values + k])
-                    total += value * value
+                    total += np.int32(frame[k]) * np.int32(frame[k])
                 norms[number, c * frames + j] = total * scale * scale * (1 - 2e-6)
 
 
-@_compile
-def pool_frames(rows, numbers, n_cuts, values, first, pooled):  # type: ignore[no-untyped-def]
-    """Means of neighbouring frames of rows from ``first`` on: to ``pooled`` ``(some, cuts, fewer frames, values)``."""
-    per_cut = rows.shape[1] // n_cuts
-    fewer = pooled.shape[2]
+@functools.partial(_compile, fastmath={"reassoc", "contract"})
+def sketch_rows(rows, numbers, n_cuts, axes, offset, first, sketches, sketch_numbers):  # type: ignore[no-untyped-def]
+    """Means of neighbouring frames of rows from ``first`` on, by ``axes`` ``(values, fewer values)`` less ``offset``.
+
+    To ``sketches`` ``(some, bytes)`` int8 and ``sketch_numbers``, the same memory, in the form of the rows.
+    """
+    values, fewer_values = axes.shape
+    per_cut, per_sketch = rows.shape[1] // n_cuts, sketches.shape[1] // n_cuts
+    fewer = (per_sketch - 8) // fewer_values
     factor = (per_cut - 8) // values // fewer
-    for number in range(len(pooled)):
+    total, pooled = np.empty(values, np.int32), np.empty((fewer, fewer_values), np.float32)
+    for number in range(len(sketches)):
+        row = rows[first + number]
         for c in range(n_cuts):
-            scale = numbers[first + number, (c + 1) * per_cut // 4 - 2] / np.float32(factor)
+            scale = numbers[first + number, (c + 1) * per_cut // 4 - 2]
+            log_s = numbers[first + number, (c + 1) * per_cut // 4 - 1]
             for j in range(fewer):
+                total[:] = 0
+                for i in range(factor):
+                    begin = c * per_cut + (j * factor + i) * values
+                    for k in range(values):
+                        total[k] += np.int32(row[begin + k])
+                pooled[j] = -offset
                 for k in range(values):
-                    total = np.int32(0)
-                    for i in range(factor):
-                        total += rows[first + number, c * per_cut + (j * factor + i) * values + k]
-                    pooled[number, c, j, k] = total * scale
+                    value = total[k] * scale / np.float32(factor)
+                    for m in range(fewer_values):
+                        pooled[j, m] += value * axes[k, m]
+            largest = np.float32(0)
+            for j in range(fewer):
+                for m in range(fewer_values):
+                    largest = max(largest, abs(pooled[j, m]))
+            step = largest / np.float32(127)
+            each = np.float32(1) / step if step > 0 else np.float32(0)
+            for j in range(fewer):
+                for m in range(fewer_values):
+                    value = np.rint(pooled[j, m] * each)
+                    sketches[number, c * per_sketch + j * fewer_values + m] = np.int8(min(max(value, -127), 127))
+            sketch_numbers[number, (c + 1) * per_sketch // 4 - 2] = step
+            sketch_numbers[number, (c + 1) * per_sketch // 4 - 1] = log_s

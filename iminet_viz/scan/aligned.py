@@ -341,19 +341,25 @@ class _Sketch:
         self.pooled = next(factor for factor in (4, 2, 1) if frames // factor % 4 == 0 and frames % factor == 0)
         self.values = min(SKETCH_VALUES, bounded.features)
         shape = bounded.n_cuts, frames // self.pooled
-        some = unpack(bounded.rows[:: -(-n // 2_048)], bounded.n_cuts, bounded.features)[0]
+        some = unpack(bounded.rows[:: -(-n // 512)], bounded.n_cuts, bounded.features)[0]
         some = some.reshape(-1, bounded.features)
         self.mean = some.mean(axis=0)
         self.axes = np.linalg.eigh(np.cov(some.T))[1][:, ::-1][:, : self.values].astype(np.float32)
         rows = np.empty((n, shape[0] * (shape[1] * self.values + 8)), np.int8)
-
-        def fill(start: int, stop: int) -> None:
-            pooled = np.empty((stop - start, *shape, bounded.features), np.float32)
-            _kernels().pool_frames(bounded.rows, bounded.numbers, shape[0], bounded.features, start, pooled)
-            log_s = bounded.numbers[start:stop].reshape(stop - start, shape[0], -1)[:, :, -1]
-            rows[start:stop] = pack((pooled - self.mean) @ self.axes, log_s)
-
-        _spread(fill, n)
+        axes, offset = np.ascontiguousarray(self.axes), self.mean @ self.axes
+        _spread(
+            lambda start, stop: _kernels().sketch_rows(
+                bounded.rows,
+                bounded.numbers,
+                shape[0],
+                axes,
+                offset,
+                start,
+                rows[start:stop],
+                rows[start:stop].view(np.float32),
+            ),
+            n,
+        )
         self.bounded = _Bounded(rows, *shape, self.values, bounded.duration_cost)
 
     def costs(self, query: _Query, ids: np.ndarray) -> np.ndarray:
