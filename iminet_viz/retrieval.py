@@ -182,8 +182,9 @@ class SoundLibrary(Library):
             )
         seconds = {"query": heard - began, "scan": time.perf_counter() - heard}
         windows = len(of_file) if allowed is None else int(allowed.sum())
-        exact = recall is None or recall == 1 or not self.can_skip
-        return Answer(tuple(hits), query, files, windows, exact, None if exact else self._recall, seconds)
+        # a library of few windows is settled whole, whatever recall is asked for
+        measured = None if recall is None else self._measured_recall(recall)
+        return Answer(tuple(hits), query, files, windows, measured is None, measured, seconds)
 
     def hear(self, path: str | os.PathLike[str]) -> Query:
         """Turn an imitation into what is searched with.
@@ -274,11 +275,14 @@ class SoundLibrary(Library):
     @property
     def can_skip(self) -> bool:
         """Whether ``recall`` means anything to its rows."""
-        return len(self.scorer.parts) == 1 and hasattr(self.rows(), "recall")
+        return len(self.scorer.parts) == 1 and hasattr(self.rows(), "calibrations")
 
-    @property
-    def _recall(self) -> float | None:
-        return getattr(self.rows(), "recall", None)
+    def _measured_recall(self, recall: float) -> float | None:
+        """What was measured when windows were left out for this recall; None where none were."""
+        if not self.can_skip:
+            return None
+        calibration = getattr(self.rows(), "calibrations", {}).get(recall)
+        return None if calibration is None else float(calibration.measured)
 
 
 def open_index(path: str | os.PathLike[str], model: str | Scorer | Any | None = None) -> SoundLibrary:
