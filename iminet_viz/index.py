@@ -45,8 +45,9 @@ TABLE = "windows"
 SETTINGS = b"iminet-viz"  # key in the schema's metadata
 LOCK = "adding.lock"
 SPOOL = "prepared"  # folder for what workers hand over of long files
-SPOOLED = 1 << 24  # bytes of a file's prepared windows that go through a pipe at most
+SPOOLED = 1 << 21  # bytes of a file's prepared windows that go through a pipe at most
 BATCH = 64  # windows in a network at a time
+DEPTH = 2 * BATCH  # files with workers: they go on while a batch is in the network
 COMMIT_ROWS, COMMIT_FILES, COMMIT_S = 4_096, 512, 5.0  # a commit holds no more, and is not later
 COMPACT_COMMITS = 64  # every commit is a file; many small ones make reading slow
 GRACE = timedelta(minutes=10)  # older versions are deleted; a reader that still uses a younger one can go on
@@ -326,7 +327,7 @@ def prepare_files(work: Work, tasks: Sequence[Task], workers: int) -> Generator[
             if executor is None:
                 executor = ProcessPoolExecutor(workers, context, _start_worker, (work,))
             alone = bool(suspects) or (alone and bool(running))
-            source, depth = (suspects, 1) if alone else (waiting, 4 * workers)
+            source, depth = (suspects, 1) if alone else (waiting, max(DEPTH, 4 * workers))
             with for_workers():
                 while source and len(running) < depth and not lost:
                     try:
