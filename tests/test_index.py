@@ -741,3 +741,18 @@ def test_the_verbs(tmp_path, call, by_name):
     assert status == 1
     status, _, err = call("index", "status", tmp_path / "nothing")
     assert status == 1 and "there is no index" in err
+
+
+def test_a_plain_script_adds_with_workers(tmp_path):
+    """As the API is shown in the documents: without a guard, which spawned workers would need to import the script."""
+    write(tmp_path / "s" / "a.wav", noise(1.0))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import iminet_viz as iv\n"
+        f"library = iv.open_index({str(tmp_path / 'i')!r}, 'mfcc')\n"
+        f"print(library.add([{str(tmp_path / 's')!r}], workers=2).new)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr

@@ -25,6 +25,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -299,16 +300,25 @@ def _end_with_parent() -> None:
 def for_workers(**environment: str) -> Iterator[None]:
     """Start workers in here: with one thread each, deaf to Ctrl-C from the first moment, and with some environment.
 
-    A library counts its threads when it is loaded, which is before :func:`_start_worker` runs.
+    A library counts its threads when it is loaded, which is before :func:`_start_worker` runs. A spawned worker would
+    run the user's script again, which then starts workers of its own unless the script guards against it; nothing of it
+    is needed here, so its path is hidden.
     """
     environment |= dict.fromkeys(_THREADS, "1")
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     masks = hasattr(signal, "pthread_sigmask")  # not on Windows
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None
+    script = sys.modules["__main__"]
+    hidden = {name: getattr(script, name) for name in ("__file__", "__spec__") if hasattr(script, name)}
+    if "__file__" in hidden:
+        del script.__file__
+    script.__spec__ = None
     try:
         yield
     finally:
+        for name, value in hidden.items():
+            setattr(script, name, value)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
