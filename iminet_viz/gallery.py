@@ -130,11 +130,11 @@ def build(
     names = [model.name for model in models]
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise GalleryError(f"two models are called {doubles[0]}; rename one of the folders")
-    if exemplars is not None:
-        find_audio(exemplars)  # refuses an empty folder before anything is made or removed
+    # refuses an empty folder before anything is made or removed
+    clips = None if exemplars is None else [(str(x.relative_to(exemplars)), x) for x in find_audio(exemplars)]
     _claim(out, force)
     unreadable: list[dict[str, str]] = []
-    references = {model.name: _references(model, exemplars, out, unreadable) for model in models}
+    references = {model.name: _references(model, clips, out, unreadable) for model in models}
     chosen = choose_neurons(models, references, settings)
     total = sum(len(neurons) for by_layer in chosen.values() for neurons in by_layer.values())
     work = _Work(settings, out, exemplars, references, total, progress)
@@ -562,18 +562,17 @@ def _is_gallery(folder: Path) -> bool:
 
 
 def _references(
-    model: TrainedModel, exemplars: Path | None, out: Path, unreadable: list[dict[str, str]]
+    model: TrainedModel, clips: list[tuple[str, Path]] | None, out: Path, unreadable: list[dict[str, str]]
 ) -> evidence.References | None:
     """Reference activations of a model: on the exemplars (kept while a build is going on), or those stored with it."""
-    if exemplars is None:
+    if clips is None:
         return evidence.stored_references(model)
-    files = [(str(path.relative_to(exemplars)), path) for path in find_audio(exemplars)]
     kept = out / "references" / f"{model.name}.safetensors"
     known = None
     with contextlib.suppress(CheckpointError):  # of other weights, or cut off
         known = evidence.load_references(kept, model) if kept.is_file() else None
     failures: list[tuple[str, str]] = []
-    references = evidence.compute_references(model, files, failed=failures, known=known)
+    references = evidence.compute_references(model, clips, failed=failures, known=known)
     stored = evidence.stored_references(model)
     if stored is not None and stored.importance_of:  # measured on pairs, which the folder has none of
         measured = {key: value for key, value in stored.values.items() if key.startswith("importance.")}
