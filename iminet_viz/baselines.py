@@ -39,7 +39,7 @@ from iminet_viz.frontends import (
     trim_silence,
 )
 from iminet_viz.models.aligned import align_clips, align_scores
-from iminet_viz.scan import Rows, StoredForm
+from iminet_viz.scan import CosineRows, Rows, StoredForm
 
 HEARD_S = 30.0  # alignment takes the product of two durations
 WINDOW_S = 4.0  # of a library's long sounds, where clips of any length are heard
@@ -100,8 +100,6 @@ class Baseline:
 
     def rows(self, stored: np.ndarray, device: str = "cpu") -> Rows:
         """By the cosine."""
-        from iminet_viz.scan.cosine import CosineRows
-
         return CosineRows(stored, device=device)
 
 

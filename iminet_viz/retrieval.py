@@ -27,7 +27,7 @@ from iminet_viz.audio import atomic_path, one_line, read_native, save_audio
 from iminet_viz.errors import LibraryError, SearchError
 from iminet_viz.index import Library
 from iminet_viz.scan import Rows
-from iminet_viz.scoring import Scorer, standardize_scores
+from iminet_viz.scoring import Scorer, fuse
 from iminet_viz.windows import WindowConfig, decode
 
 SAMPLE = 1_024  # windows of the library that a hit is compared with
@@ -110,17 +110,23 @@ class Answer:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        values = dataclasses.asdict(self)
-        values["hits"] = [
-            {**dataclasses.asdict(hit), "path": os.fsencode(hit.path).decode("utf-8", "replace")} for hit in self.hits
-        ]
-        values["query"] = {
-            "name": self.query.name,
-            "duration_s": self.query.duration_s,
-            "spans": [list(span) for span in self.query.spans],
-            "warnings": list(self.query.warnings),
+        return {
+            "hits": [
+                {**dataclasses.asdict(hit), "path": os.fsencode(hit.path).decode("utf-8", "replace")}
+                for hit in self.hits
+            ],
+            "query": {
+                "name": self.query.name,
+                "duration_s": self.query.duration_s,
+                "spans": [list(span) for span in self.query.spans],
+                "warnings": list(self.query.warnings),
+            },
+            "files": self.files,
+            "windows": self.windows,
+            "exact": self.exact,
+            "recall": self.recall,
+            "seconds": dict(self.seconds),
         }
-        return values
 
 
 class SoundLibrary(Library):
@@ -162,7 +168,7 @@ class SoundLibrary(Library):
         of_file = self.windows.file
         files = len(np.unique(of_file if allowed is None else of_file[allowed]))
         scores, first = self._best_files(query, min(k, files), allowed, recall)
-        low, spread = self._background(query, scores)
+        low, spread = self._background(query)
         hits = []
         for rank, (row, score) in enumerate(zip(first, scores, strict=True), start=1):
             file = int(of_file[row])
@@ -241,7 +247,7 @@ class SoundLibrary(Library):
             return scores[first], first
         total = len(of_file) if allowed is None else int(allowed.sum())
         wanted = min(4 * k, total)
-        options = {} if recall is None or recall == 1 or not self.can_skip else {"recall": recall}
+        options = {} if recall is None or not self.can_skip else {"recall": recall}
         while True:  # until the first windows are of enough files
             rows, scores = self.rows().search([query.halves[0]], wanted, allowed, **options)[0]
             places = np.sort(np.unique(of_file[rows], return_index=True)[1])
@@ -251,15 +257,12 @@ class SoundLibrary(Library):
 
     def _fused(self, query: Query, allowed: np.ndarray | None) -> np.ndarray:
         """Sum of the parts' standardised scores over the windows that take part, ``(windows,)``; ``-inf`` elsewhere."""
-        total = np.zeros(len(self.windows))
-        for number, weight in enumerate(self.scorer.weights):
-            scores = self.rows(number).scores(query.halves[number])
-            if allowed is not None:
-                scores = np.where(allowed, scores, -np.inf)
-            total += weight * standardize_scores(scores[None])[0]
-        return total
+        grids = [self.rows(number).scores(half)[None] for number, half in enumerate(query.halves)]
+        if allowed is not None:
+            grids = [np.where(allowed, grid, -np.inf) for grid in grids]
+        return fuse(grids, self.scorer.weights)[0]
 
-    def _background(self, query: Query, scores: np.ndarray) -> tuple[float, float | None]:
+    def _background(self, query: Query) -> tuple[float, float | None]:
         """Median and robust deviation of the scores of windows at random."""
         n = len(self.windows)
         if n < 20:

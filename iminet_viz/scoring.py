@@ -25,7 +25,8 @@ from iminet_viz.errors import CheckpointError
 from iminet_viz.frontends import MEL_FRAMES, condition_frames, mel_decibels, resample_frames, trim_frames
 from iminet_viz.models import Aligned, AlignedNet, Iminet, Imisound, JointNet, RecurrentIminet, Searcher, TLIminet
 from iminet_viz.models.aligned import TRIMS_DB
-from iminet_viz.scan import Rows, StoredForm
+from iminet_viz.scan import CosineRows, FactorisedRows, ProductRows, Rows, StoredForm
+from iminet_viz.scan.aligned import AlignedRows, pack
 
 GRID_VALUES = 1 << 24  # hidden values that are in memory at a time
 
@@ -220,9 +221,6 @@ class VectorPart:
 
     def rows(self, stored: np.ndarray, device: str = "cpu") -> Rows:
         """By the form of the network's score."""
-        from iminet_viz.scan.cosine import CosineRows
-        from iminet_viz.scan.factorised import FactorisedRows
-        from iminet_viz.scan.product import ProductRows
 
         def values(linear: torch.nn.Linear) -> tuple[np.ndarray, np.ndarray]:
             return linear.weight.detach().cpu().numpy(), linear.bias.detach().cpu().numpy()
@@ -297,12 +295,10 @@ class AlignedPart:
     @torch.no_grad()
     def embed(self, prepared: np.ndarray) -> np.ndarray:
         """``(batch, cuts, 64 * 64 + 1)`` to ``(batch, stored.width)``."""
-        from iminet_viz.scan.aligned import pack
-
         batch, cuts = prepared.shape[:2]
         halves = self._halves(prepared.reshape(batch * cuts, -1)).reshape(batch, cuts, -1)
         frames = halves[..., :-1].reshape(batch, cuts, N_FRAMES, -1)
-        return np.stack([pack(*window) for window in zip(frames, halves[..., -1], strict=True)])
+        return pack(frames, halves[..., -1])
 
     def query(self, kept: np.ndarray) -> np.ndarray:
         """All cuts, one after the other."""
@@ -310,8 +306,6 @@ class AlignedPart:
 
     def rows(self, stored: np.ndarray, device: str = "cpu") -> Rows:
         """Exact alignment over int8 frames."""
-        from iminet_viz.scan.aligned import AlignedRows
-
         network, cuts = self.network, len(TRIMS_DB["recording"])
         return AlignedRows(stored, cuts, N_FRAMES, network.config.features, network.duration_cost, device)
 
