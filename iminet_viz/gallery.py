@@ -143,7 +143,7 @@ def build(
     patterns = _make_entries(work, models, chosen, workers)
     figures = _draw_figures(patterns, out)
     stored = {f"references/{model.name}.safetensors" for model in models if exemplars}
-    _remove_strangers(out, work.entries)
+    _remove_strangers(out, work.entries, stored)
     manifest = {
         "format": FORMAT,
         "title": f"What {' and '.join(settings.models)} listen for",
@@ -546,7 +546,8 @@ def _claim(out: Path, force: bool) -> None:
             raise GalleryError(f"{out}: is not empty; --force replaces the gallery in it")
         if not _is_gallery(out):
             raise GalleryError(f"{out}: holds something that is no gallery, it is left alone")
-        for name in ("entries", "figures", "exemplars", "references"):
+        # what real clips do to the neurons is kept: the same clips and weights give it again, and it takes minutes
+        for name in ("entries", "figures", "exemplars"):
             shutil.rmtree(out / name, ignore_errors=True)
         for name in ("manifest.json", "index.html"):
             (out / name).unlink(missing_ok=True)
@@ -621,14 +622,15 @@ def _make_entries(
     jobs.sort(key=lambda job: -len(job[0].network.inputs_of(job[1])))
 
     def control(model: TrainedModel, layer: str) -> None:
+        key = _control_key(model, layer, work.settings)
         work.tell(f"{model.name} {layer}: patterns of a random net")
-        controls[_control_key(model, layer)] = make_control(model, Term(layer), work.settings.engine)
+        controls[key] = _kept_control(work.out / ".work" / f"{key}.safetensors", model, layer, work.settings)
 
     def entries(model: TrainedModel, layer: str, neurons: dict[int, tuple[str, dict[str, Any] | None]]) -> None:
-        _make_some(work, model, layer, neurons, controls.get(_control_key(model, layer), ()))
+        _make_some(work, model, layer, neurons, controls.get(_control_key(model, layer, work.settings), ()))
 
     if work.settings.assess.stability:  # one for all models of one architecture and level
-        wanted = {_control_key(model, layer): (model, layer) for model, layer, _ in jobs}
+        wanted = {_control_key(model, layer, work.settings): (model, layer) for model, layer, _ in jobs}
         _run(work, control, list(wanted.values()), workers)
     _run(work, entries, jobs, workers)
     patterns: dict[str, dict[str, list[Pattern]]] = {}
@@ -726,8 +728,26 @@ def _place(model: TrainedModel, layer: str, neuron: int) -> str:
     return f"entries/{model.name}/{layer}/{neuron}"
 
 
-def _control_key(model: TrainedModel, layer: str) -> str:
-    return f"{layer} {model.network.KIND} {model.network.config} {model.db_statistics}"
+def _control_key(model: TrainedModel, layer: str, settings: GallerySettings) -> str:
+    """What the patterns of a random net depend on: not on the weights, so models of one architecture share them."""
+    facts = f"{layer} {model.network.KIND} {model.network.config} {model.db_statistics} {settings.engine}"
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def _kept_control(
+    path: Path, model: TrainedModel, layer: str, settings: GallerySettings
+) -> list[dict[str, np.ndarray]]:
+    """Textures of a random net's patterns; those that a build made before it was killed are read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file, save_file
+
+    with contextlib.suppress(OSError, SafetensorError):  # not made yet, or damaged
+        by_role = load_file(path)
+        return [dict(zip(by_role, rows, strict=True)) for rows in zip(*by_role.values(), strict=True)]
+    made = make_control(model, Term(layer), settings.engine)
+    with atomic_path(path) as temporary:
+        save_file({role: np.stack([textures[role] for textures in made]) for role in made[0]}, temporary)
+    return made
 
 
 def _dead(pattern: Pattern, references: evidence.References | None) -> str | None:
@@ -740,17 +760,19 @@ def _dead(pattern: Pattern, references: evidence.References | None) -> str | Non
     return "the ascent found nothing that excites the neuron on the real network"
 
 
-def _remove_strangers(out: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Delete what an interrupted build with other settings left behind, temporary files too."""
+def _remove_strangers(out: Path, entries: Sequence[Mapping[str, Any]], references: set[str]) -> None:
+    """Delete what a former or interrupted build with other settings left behind, temporary files too."""
     wanted = {f"{entry['folder']}/{name}" for entry in entries for name in (*entry["files"], "pattern.json")}
-    wanted |= {name for entry in entries for name in _exemplar_files(entry)}
-    for root in ("entries", "exemplars"):
+    wanted |= references.union(*(_exemplar_files(entry) for entry in entries))
+    for root in ("entries", "exemplars", "references"):
         for path in sorted((out / root).rglob("*"), reverse=True):
             if path.is_dir():
                 if not any(path.iterdir()):
                     path.rmdir()
             elif path.relative_to(out).as_posix() not in wanted:
                 path.unlink()
+        with contextlib.suppress(OSError):  # missing, or not empty
+            (out / root).rmdir()
 
 
 def _exemplar_names(entry: Mapping[str, Any]) -> set[str]:

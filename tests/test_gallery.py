@@ -19,9 +19,10 @@ from iminet_viz.checkpoint import TrainedModel, untrained_model, write_json
 from iminet_viz.direct import DirectSettings
 from iminet_viz.errors import GalleryError, IminetVizError
 from iminet_viz.gallery import GallerySettings, build, read_pattern, verify, write_entry
-from iminet_viz.patterns import objectives
+from iminet_viz.patterns import evidence, objectives
 from iminet_viz.patterns.engine import EngineConfig, Pattern, activation_of, maximize
 from iminet_viz.patterns.evidence import References, compute_references
+from iminet_viz.patterns.stability import make_control
 from iminet_viz.plotting import plot_spectrogram, save_figure
 from iminet_viz.sonification import SonifySettings
 
@@ -243,6 +244,39 @@ def test_an_interrupted_build_goes_on_where_it_stopped(small, tmp_path, monkeypa
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert contents(out) == contents(small)
     assert verify(out, MODELS) == []
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_the_patterns_of_a_random_net_outlive_a_kill(tmp_path, monkeypatch, damage):
+    settings = dataclasses.replace(SMALL, assess=dataclasses.replace(BARE, stability=True))
+    build(settings, tmp_path / "straight")
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        build(settings, out, progress=stop_after(1), workers=1)
+    kept = sorted((out / ".work").glob("*.safetensors"))
+    assert len(kept) == 4
+    for path in kept if damage else ():
+        path.write_bytes(path.read_bytes()[:-9])
+    made = []
+    monkeypatch.setattr(gallery, "make_control", lambda *rest: made.append(rest) or make_control(*rest))
+    build(settings, out)
+    assert len(made) == (3 if damage else 0)  # the layer of the entry that is there needs none
+    assert contents(out) == contents(tmp_path / "straight")
+
+
+def test_what_real_clips_do_is_computed_once(tmp_path, clips, monkeypatch):
+    out = tmp_path / "out"
+    build(SMALL, out, clips)
+    first = contents(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(evidence, "load_input", lambda *_: pytest.fail("a known clip was decoded"))
+        patch.setattr(gallery, "_copy_exemplar", lambda *_: pytest.fail("stop here"))
+        with pytest.raises(pytest.fail.Exception, match="stop here"):
+            build(SMALL, out, clips, force=True)
+    build(SMALL, out, clips)
+    assert contents(out) == first
+    build(SMALL, out, force=True)
+    assert not (out / "references").exists()
 
 
 @pytest.mark.parametrize("step", ["save_audio", "write_json", "_write_page"])
