@@ -13,11 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from iminet_viz.audio import crest_db, find_audio, fit_length, load_audio
+from iminet_viz.audio import (
+    crest_db,
+    find_audio,
+    fit_length,
+    frame_rate_buzz_db,
+    load_audio,
+    spectral_flatness,
+)
 from iminet_viz.checkpoint import read_json
 from iminet_viz.evaluation import bootstrap_interval
 from iminet_viz.frontends import IMITATION, RECORDING
-from iminet_viz.sonification import frame_rate_buzz_db, spectral_flatness
 
 COLUMNS = (("crest_db", 1), ("buzz_db", 1), ("flatness", 2))  # and decimals
 

@@ -22,6 +22,7 @@ _EXPORTS = {
     "Pattern": "patterns.engine",
     "Evidence": "patterns.evidence",
     "assess": "assessment",
+    "study_pairs": "patterns.pair_evidence",
     "open_index": "retrieval",
     "plot_pattern": "plotting",
     "explain_match": "attribution",

@@ -6,6 +6,7 @@
              +-> the same objective, another random start  stability (E5)
              +-> the same layer of a random net            control (E5)
              +-> stored activations of real clips          percentile, headroom (E2), importance (E8)
+             +-> of a pair, each side with silence         shares of the sides, synergy
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from iminet_viz.frontends import LogMelConfig
 from iminet_viz.patterns import evidence, stability
 from iminet_viz.patterns.engine import Pattern, maximize_many
 from iminet_viz.patterns.objectives import Objective
+from iminet_viz.patterns.pair_evidence import PairEvidence, is_pair, study_pairs
 from iminet_viz.sonification import SHORTLIST, PatternSound, SonifySettings, choose_griffin_lim
 
 METHODS = GRIFFIN_LIM, DIRECT = "griffin-lim", "direct"
@@ -50,10 +52,15 @@ class AssessSettings:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Assessment:
-    """A pattern with all its evidence, and its sounds by method; without log-mel there are none."""
+    """A pattern with all its evidence, and its sounds by method; without log-mel there are none.
+
+    ``pair`` is what an fc1 unit's pair proves alone; :func:`iminet_viz.patterns.pair_evidence.study_pairs` sets several
+    against each other.
+    """
 
     pattern: Pattern
     sounds: Mapping[str, PatternSound]
+    pair: PairEvidence | None = None
 
 
 def assess(
@@ -122,7 +129,10 @@ def assess_many(
                 crest_db=max(heard[GRIFFIN_LIM].crest_db.values()),
             )
             judged = dataclasses.replace(judged, evidence=of_sounds)
-        found.append(Assessment(judged, heard))
+        pair = study_pairs(model, [pattern]).pairs[0] if is_pair(pattern) else None
+        if pair is not None:
+            judged = dataclasses.replace(judged, evidence=dataclasses.replace(judged.evidence, **pair.measures()))
+        found.append(Assessment(judged, heard, pair))
     return found
 
 

@@ -7,6 +7,7 @@ silently returns what is left of a truncated WAV, AIFF or OGG file, and of an OG
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import tempfile
@@ -31,6 +32,7 @@ _OTHER_SUFFIXES = frozenset(
     }
 )
 STEP = 1 / 32_768  # of 16 bits; what never reaches one is silent
+_TINY = 1e-30  # keeps quotients finite
 
 
 def load_audio(path: str | os.PathLike[str], sample_rate: int) -> np.ndarray:
@@ -340,3 +342,55 @@ def crest_db(waveform: np.ndarray) -> float:
     rms = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
     peak = float(np.abs(waveform).max())
     return 20 * float(np.log10(peak / rms)) if rms > 0 else 0.0
+
+
+def frame_rate_buzz_db(waveform: np.ndarray, sample_rate: int, frame_rate: float, harmonics: int = 4) -> float:
+    """How far the modulation at the frame rate stands out of its surroundings, in dB; about 0 without buzz.
+
+    The envelope (magnitude of the analytic signal) less its mean is Hann windowed; its power spectrum is averaged
+    within 2 Hz of the frame rate and of its next ``harmonics - 1`` multiples, and from 4 to 16 Hz either side of
+    them. The result is the ratio of the two sums. Modulation more than 80 dB below the mean envelope counts as
+    none, so a steady tone has 0.
+
+    Args:
+        waveform: ``(samples,)``.
+        sample_rate: in Hz.
+        frame_rate: in Hz: ``sample_rate / hop_length`` of the front end (120.3 imitation, 43.1 recording).
+        harmonics: how many multiples, the first included.
+    """
+    samples = len(waveform)
+    spectrum = np.fft.fft(np.asarray(waveform, np.float64))
+    spectrum[1 : (samples + 1) // 2] *= 2
+    spectrum[samples // 2 + 1 :] = 0
+    envelope = np.abs(np.fft.ifft(spectrum))
+    mean = envelope.mean()
+    if mean <= _TINY:
+        return 0.0
+    taper = np.hanning(samples)
+    padded = max(samples, 2 * sample_rate)  # at least four points in each band of 2 Hz
+    power = np.abs(np.fft.rfft((envelope / mean - 1) * taper, padded)) ** 2
+    frequency = np.arange(len(power)) * (sample_rate / padded)
+    line = around = 1e-8 * taper.sum() ** 2 / 4  # the line of a modulation of depth 1e-4
+    for harmonic in range(1, harmonics + 1):
+        distance = np.abs(frequency - harmonic * frame_rate)
+        line += power[distance <= 2].mean()
+        around += power[(distance >= 4) & (distance <= 16)].mean()
+    return float(10 * np.log10(line / around))
+
+
+def spectral_flatness(waveform: np.ndarray, sample_rate: int, fmax: float) -> float:
+    """Geometric over arithmetic mean of the power spectrum up to ``fmax`` Hz: 0 for a tone, 0.56 for white noise.
+
+    Median over windows of about 23 ms (Hann, half overlapping) within 60 dB of the loudest; silence has 0.
+    """
+    size = 2 ** round(math.log2(0.0232 * sample_rate))
+    if len(waveform) < size:
+        waveform = np.pad(waveform, (0, size - len(waveform)))
+    frames = np.lib.stride_tricks.sliding_window_view(np.asarray(waveform, np.float64), size)[:: size // 2]
+    power = np.abs(np.fft.rfft(frames * np.hanning(size))) ** 2  # (frames, freqs)
+    power = power[:, 1 : 1 + math.floor(fmax * size / sample_rate)]
+    level = power.mean(axis=1)
+    if level.max() <= _TINY:
+        return 0.0
+    loud = power[level > 1e-6 * level.max()]
+    return float(np.median(np.exp(np.log(np.maximum(loud, _TINY)).mean(axis=1)) / loud.mean(axis=1)))

@@ -444,8 +444,8 @@ def reference(
     """Store the activations of MODEL's neurons on all recordings of FOLDERS; patterns are judged against them.
 
     Only numbers and file names are stored, never sound. What an older file of the same weights holds of unchanged
-    recordings is taken over. With --test, the mean reciprocal rank that is lost without each neuron is stored too: some
-    minutes more.
+    recordings, and of importance, is taken over. With --test, the mean reciprocal rank that is lost without each neuron
+    is stored too: some minutes more.
     """
     from iminet_viz.audio import find_audio
     from iminet_viz.checkpoint import load_model
@@ -468,6 +468,7 @@ def reference(
     failed: list[tuple[str, str]] = []
     with _progress("clips") as report:
         references = evidence.compute_references(loaded, files, lambda n, m: report("", n, m), failed, known)
+    references = references.with_importance_of(known)
     if test is not None:
         from iminet_viz.patterns.importance import add_importance
         from iminet_viz.training import test_pairs
@@ -579,7 +580,7 @@ def _engine(values: dict[str, Any]) -> Any:
     return EngineConfig(**given, reachable=not values["unconstrained"])
 
 
-@main.command()
+@main.command(context_settings={"ignore_unknown_options": True})  # -1 is a number: the model says which there are
 @click.argument("model")
 @click.argument("layer")
 @click.argument("neuron", type=int)
@@ -592,6 +593,7 @@ def _engine(values: dict[str, Any]) -> Any:
     show_default=True,
     help="The picture made audible, a sound that excites the neuron itself, or both; direct starts from the other.",
 )
+@click.option("--exemplars", type=FOLDER, help="Folder of recordings to compare with; the strongest are copied to OUT.")
 @seed_option
 @device_option
 @force_option
@@ -604,6 +606,7 @@ def maximize(
     unit: str | None,
     out: Path,
     sound: str,
+    exemplars: Path | None,
     seed: int,
     device: str,
     force: bool,
@@ -613,10 +616,14 @@ def maximize(
     """Find an input that excites one neuron most, draw it and make it sound.
 
     LAYER is one of the model's: imitation.conv1 ... recording.conv3, or fc1 (a pair of inputs), of TL-IMINET. Of models
-    whose inputs are no log-mel (IMINET, the aligned net) there is no sound.
+    whose inputs are no log-mel (IMINET, the aligned net) there is no sound. It is compared with the recordings of
+    --exemplars, or with those whose activations are stored with the model.
     """
+    import dataclasses
+
     from iminet_viz import assessment
     from iminet_viz import gallery as galleries
+    from iminet_viz.audio import find_audio, one_line
     from iminet_viz.checkpoint import load_model
     from iminet_viz.errors import GalleryError
     from iminet_viz.patterns import engine as engines
@@ -625,6 +632,7 @@ def maximize(
     if (out / "pattern.json").exists() and not force:
         raise GalleryError(f"{out}: holds a pattern already; --force replaces it")
     config = _engine(engine)
+    clips = [] if exemplars is None else [(str(x.relative_to(exemplars)), x) for x in find_audio(exemplars)]
     loaded = load_model(model, _device(device))
     if unit:
         try:
@@ -641,12 +649,21 @@ def maximize(
 
         (pattern,) = engines.maximize_many(loaded, [objective], config, seed, seen)
     references = evidence.stored_references(loaded)
+    failed: list[tuple[str, str]] = []
+    if exemplars is not None:
+        with _progress("clips") as report:
+            own = evidence.compute_references(loaded, clips, lambda n, m: report("", n, m), failed, references)
+        references = own.with_importance_of(references)
     with _progress("") as report:
         settings = assessment.AssessSettings(**_sounds(sound))
         assessed = assessment.assess(loaded, pattern, settings, references, report)
-    for name in ("pattern.png", "pattern.json", *(f"{role}{end}" for role in ROLES for end in SIDE_FILES)):
-        (out / name).unlink(missing_ok=True)  # of an earlier pattern, which may have had another side
-    entry = galleries.write_entry(out, assessed, references)
+    wanted = assessment.METHODS if sound == "both" else (sound,)
+    made = {method: own for method, own in assessed.sounds.items() if method in wanted}
+    _remove_pattern(out)
+    copies = None if exemplars is None else (loaded, exemplars, out)
+    entry = galleries.write_entry(out, dataclasses.replace(assessed, sounds=made), references, exemplars=copies)
+    for _, reason in failed:
+        click.echo(f"left out: {reason}", err=True)
     if as_json:
         click.echo(json.dumps(entry, indent=2))
         return
@@ -655,16 +672,47 @@ def maximize(
         value = entry["evidence"][key]
         if value is not None:
             click.echo(f"  {measure.label.lower()}: {_with_unit(value, measure.unit)}")
-    for method, made in assessed.sounds.items():
-        kept = made.activation_kept
+    if pair := entry["pair"]:
+        alone = ", ".join(f"the {role} side {value:.3g}" for role, value in pair["alone"].items())
+        click.echo(f"  alone, with silence on the other side: {alone}")
+    for method, heard in made.items():
+        kept = heard.activation_kept
         share = f"{kept:.0%} of the activation kept" if kept is not None else "no activation to keep"
-        crests = " and ".join(f"{value:.1f}" for value in made.crest_db.values())
-        click.echo(f"  {method} sound: {share}, crest {crests} dB")
+        crests = " and ".join(f"{value:.1f}" for value in heard.crest_db.values())
+        flat = " and ".join(f"{value:.2f}" for value in heard.flatness.values())
+        click.echo(f"  {method} sound: {share}, crest {crests} dB, flatness {flat}")
+    for role, side in entry["inputs"].items():
+        if made and (real := side["real_sounds"]):
+            (low, crest, high), (least, flatness, most) = real["crest_db"], real["flatness"]
+            click.echo(
+                f"  {real['n']} real clips, as the {role} side hears them: median crest {crest:.1f} dB ({low:.1f} to "
+                f"{high:.1f}), flatness {flatness:.2f} ({least:.2f} to {most:.2f})"
+            )
+    for clip in entry["reference"]["top"] if entry["reference"] else ():
+        names = " with ".join(clip[key] for key in ("clip", *ROLES) if key in clip)
+        click.echo(f"  strongest real: {clip['activation']:.3g}, {one_line(Path(names))}")
     if not assessed.sounds:
         click.echo("  no sound: only log-mel inputs can be made to sound")
     for warning in entry["warnings"]:
         click.echo(f"  beware: {warning}")
     click.echo(f"  {out}")
+
+
+def _remove_pattern(out: Path) -> None:
+    """Delete an earlier pattern, which may have had another side, and the clips that it showed."""
+    from iminet_viz.checkpoint import read_json
+    from iminet_viz.errors import CheckpointError
+
+    names = {"pattern.png", "pattern.json", *(f"{role}{end}" for role in ROLES for end in SIDE_FILES)}
+    with contextlib.suppress(CheckpointError, AttributeError, KeyError, TypeError):  # none, or of an older version
+        for clip in read_json(out / "pattern.json")["reference"]["top"]:
+            names |= {
+                name for name in clip.get("files", ()) if (out / name).resolve().parent == out.resolve() / "exemplars"
+            }
+    for name in names:
+        (out / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not there, or something else is in it
+        (out / "exemplars").rmdir()
 
 
 def _sounds(choice: str) -> dict[str, Any]:

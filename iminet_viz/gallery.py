@@ -41,11 +41,12 @@ from iminet_viz.patterns import evidence, objectives
 from iminet_viz.patterns.engine import EngineConfig, Pattern, activation_of, maximize_many
 from iminet_viz.patterns.evidence import Evidence
 from iminet_viz.patterns.objectives import Objective, Term
+from iminet_viz.patterns.pair_evidence import is_pair, study_pairs
 from iminet_viz.patterns.stability import Textures, make_control
 from iminet_viz.plotting import plot_pairs, plot_pattern, plot_spectrogram, plot_tower, save_figure
 from iminet_viz.sonification import PatternSound
 
-FORMAT = 2  # 1 had no evidence beside relu_transfer and alive
+FORMAT = 3  # 1 had no evidence beside relu_transfer and alive, 2 none of pairs
 TRACE_POINTS = 64
 AT_ONCE = 16  # patterns that are optimised together: a build that was killed loses so many a thread at most
 DRAWING = threading.Lock()  # fonts and colour maps are one for all threads
@@ -146,7 +147,7 @@ def build(
     _remove_strangers(out, work.entries, stored)
     manifest = {
         "format": FORMAT,
-        "title": f"What {' and '.join(settings.models)} listen for",
+        "title": f"What {' and '.join(settings.models)} listen{'s' * (len(models) == 1)} for",
         "command": "iminet-viz gallery build --manifest manifest.json --out DIR"
         + (" --exemplars FOLDER" * bool(exemplars)),
         "settings": dataclasses.asdict(settings),
@@ -289,6 +290,7 @@ def write_entry(
             "mean_db": level.mean_db,
             "std_db": level.std_db,
             "sounds": {method: _write_sound(folder, role, sound) for method, sound in assessed.sounds.items()},
+            "real_sounds": references.sounds.get(role) if references else None,
         }
     real = evidence.compare_with_real(pattern, references) if references else None
     if real and exemplars:
@@ -311,6 +313,7 @@ def write_entry(
         "activation": pattern.activation,
         "activation_leaky": pattern.activation_leaky,
         "evidence": pattern.evidence.as_dict(),
+        "pair": assessed.pair.as_dict() if assessed.pair else None,
         "warnings": pattern.evidence.warnings(),
         "converged": pattern.converged,
         "steps": len(pattern.trace),
@@ -430,6 +433,8 @@ def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> li
             faults.append(f"model {name}: its weights are not those that the gallery was made with")
             del loaded[name]
     references = {name: evidence.stored_references(model) for name, model in loaded.items()}
+    pairs: dict[str, list[Mapping[str, Any]]] = {}
+    damaged: set[str] = set()  # models whose pairs are not all there: the others have other numbers without them
     for name, digest in manifest.get("references", {}).items():
         of = loaded.get(Path(name).stem)
         if of is not None and not _check_file(folder, name, digest):
@@ -457,8 +462,14 @@ def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> li
             if whole and not _check_file(folder, f"{home}/pattern.json", None):
                 model = loaded.get(entry["model"])
                 faults += _check_entry(folder / home, entry, model, references.get(entry["model"]))
+                if entry["layer"] == "fc1" and len(entry["inputs"]) > 1:
+                    pairs.setdefault(entry["model"], []).append(entry)
+            else:
+                damaged.add(entry["model"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             faults.append(f"entry {number}: not a whole entry ({error!r})")
+    for name in sorted((pairs.keys() & loaded.keys()) - damaged):
+        faults += _check_pairs(folder, pairs[name], loaded[name])
     for name, digest in sorted(expected.items()):
         faults += _check_file(folder, name, digest)
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -474,7 +485,10 @@ def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> li
 
 
 def _check_reference(entry: Mapping[str, Any], pattern: Pattern, references: evidence.References | None) -> list[str]:
-    """Compare the pattern with the stored reference again, if that is what it was compared with."""
+    """Compare the pattern and its sounds with the stored reference again, if that is what they were compared with."""
+    for role, side in entry["inputs"].items() if references else ():
+        if not _agree(side["real_sounds"], references.sounds.get(role), 1.0):
+            return [f"{entry['id']}: the stored reference says otherwise than the manifest how real clips sound"]
     stated = entry["reference"]
     again = evidence.compare_with_real(pattern, references) if references else None
     if stated is None or again is None or any(clip.get("files") for clip in stated["top"]):
@@ -483,6 +497,36 @@ def _check_reference(entry: Mapping[str, Any], pattern: Pattern, references: evi
     if agrees and np.isclose(again["max"], stated["max"], rtol=1e-3, atol=1e-5):
         return []
     return [f"{entry['id']}: the stored reference says otherwise than the manifest about the real clips"]
+
+
+def _check_pairs(folder: Path, entries: Sequence[Mapping[str, Any]], model: TrainedModel) -> list[str]:
+    """Study the whole pairs of a model again."""
+    faults = []
+    try:
+        patterns = [read_pattern(folder / entry["folder"]) for entry in entries]
+        for entry, pair in zip(entries, study_pairs(model, patterns).pairs, strict=True):
+            scale = max(1.0, pair.activation)
+            same = _agree(entry["pair"], pair.as_dict(), scale) and all(
+                _agree(entry["evidence"].get(key), value, 1.0) for key, value in pair.measures().items()
+            )
+            if not same:
+                faults.append(f"{entry['id']}: studied again, its pair gives other values than the manifest")
+    except (IminetVizError, KeyError, TypeError, AttributeError, ValueError) as error:
+        faults.append(f"{model.name}: its pairs cannot be studied again ({error})")
+    return faults
+
+
+def _agree(stated: Any, again: Any, scale: float) -> bool:
+    """Are they the same values, but for the last digits of another processor?"""
+    if isinstance(again, list):
+        return isinstance(stated, list) and all(_agree(*both, scale) for both in zip(stated, again, strict=True))
+    if isinstance(again, dict):
+        return (
+            isinstance(stated, dict)
+            and stated.keys() == again.keys()
+            and all(_agree(stated[key], again[key], scale) for key in again)
+        )
+    return stated is again if again is None or stated is None else bool(abs(stated - again) <= 1e-3 * scale)
 
 
 def _check_entry(
@@ -559,7 +603,8 @@ def _is_gallery(folder: Path) -> bool:
         manifest = read_json(folder / "manifest.json")
     except IminetVizError:
         return False
-    return manifest.get("format") == FORMAT and isinstance(manifest.get("entries"), list) and "settings" in manifest
+    whole = isinstance(manifest.get("format"), int) and isinstance(manifest.get("entries"), list)
+    return whole and "settings" in manifest
 
 
 def _references(
@@ -575,11 +620,7 @@ def _references(
     failures: list[tuple[str, str]] = []
     references = evidence.compute_references(model, clips, failed=failures, known=known)
     stored = evidence.stored_references(model)
-    if stored is not None and stored.importance_of:  # measured on pairs, which the folder has none of
-        measured = {key: value for key, value in stored.values.items() if key.startswith("importance.")}
-        references = dataclasses.replace(
-            references, values={**references.values, **measured}, importance_of=stored.importance_of
-        )
+    references = references.with_importance_of(stored)  # measured on pairs, which the folder has none of
     evidence.save_references(kept, references)
     listed = {failure["id"] for failure in unreadable}
     unreadable += [{"id": name, "reason": reason} for name, reason in failures if name not in listed]
@@ -633,6 +674,15 @@ def _make_entries(
         wanted = {_control_key(model, layer, work.settings): (model, layer) for model, layer, _ in jobs}
         _run(work, control, list(wanted.values()), workers)
     _run(work, entries, jobs, workers)
+
+    def pairs(model: TrainedModel) -> None:
+        work.tell(f"{model.name} fc1: pairs against each other")
+        places = [work.out / _place(model, "fc1", neuron) for neuron, _ in chosen[model.name].get("fc1", ())]
+        _compare_pairs(
+            model, [place for place in places if _finished(place, keys[place.relative_to(work.out).as_posix()])]
+        )
+
+    _run(work, pairs, [(model,) for model in models], workers)
     patterns: dict[str, dict[str, list[Pattern]]] = {}
     for model in models:
         patterns[model.name] = {}
@@ -724,6 +774,22 @@ def _make_some(
             work.tell(name, 1)
 
 
+def _compare_pairs(model: TrainedModel, places: Sequence[Path]) -> None:
+    """Set a model's pairs against each other; when it was made, each was alone.
+
+    It depends on the stored arrays alone, so an interrupted build comes out the same.
+    """
+    patterns = {place: pattern for place in places if is_pair(pattern := read_pattern(place))}
+    if not patterns:
+        return
+    study = study_pairs(model, list(patterns.values()))
+    for place, pair in zip(patterns, study.pairs, strict=True):
+        entry = read_json(place / "pattern.json")
+        told = {**entry, "evidence": {**entry["evidence"], **pair.measures()}, "pair": pair.as_dict()}
+        if told != entry:
+            write_json(place / "pattern.json", told)
+
+
 def _place(model: TrainedModel, layer: str, neuron: int) -> str:
     return f"entries/{model.name}/{layer}/{neuron}"
 
@@ -807,7 +873,9 @@ def _key(
         "engine": dataclasses.asdict(settings.engine),
         "assess": dataclasses.asdict(settings.assess),
         "levels": {role: dataclasses.asdict(level) for role, level in model.db_statistics.items()},
-        "clips": [references.clips, references.hashes, references.importance_of] if references else None,
+        "clips": [references.clips, references.hashes, references.importance_of, references.sounds]
+        if references
+        else None,
         "twin": twin,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iminet_viz.audio import crest_db, quantize
+from iminet_viz.audio import crest_db, frame_rate_buzz_db, quantize, spectral_flatness
 from iminet_viz.checkpoint import TrainedModel
 from iminet_viz.errors import PatternError
 from iminet_viz.frontends import FrontEndConfig, LogMelConfig, frontend_of, to_mel_power
@@ -97,7 +97,7 @@ class Sonification:
             power is 1. It is 1 for a silent waveform.
         log_mel_error_db: see :func:`log_mel_error_db`; of the pattern at ``settings.contrast``.
         crest_db: peak over root mean square, see :func:`iminet_viz.audio.crest_db`.
-        buzz_db: see :func:`frame_rate_buzz_db`.
+        buzz_db: see :func:`iminet_viz.audio.frame_rate_buzz_db`.
     """
 
     waveform: np.ndarray
@@ -195,8 +195,8 @@ class PatternSound:
         sample_rate: by role, in Hz.
         gain: by role, see :class:`Sonification`.
         crest_db: by role.
-        buzz_db: by role, see :func:`frame_rate_buzz_db`.
-        flatness: by role, see :func:`spectral_flatness`.
+        buzz_db: by role, see :func:`iminet_viz.audio.frame_rate_buzz_db`.
+        flatness: by role, see :func:`iminet_viz.audio.spectral_flatness`.
         log_mel_error_db: by role, from the pattern at the contrast that it was made to sound with.
         activation: of the pattern's objective on the original ReLU network, of what is in ``waveforms``.
         activation_kept: per activation of the pattern; None where that is not positive.
@@ -429,58 +429,6 @@ def log_mel_error_db(waveform: np.ndarray, mel_power: np.ndarray, config: LogMel
     heard = frontend_of(config).decibels(torch.from_numpy(np.asarray(waveform, np.float32))[None])[0].double().numpy()
     difference = heard - wanted
     return float(np.abs(difference - difference.mean()).mean())
-
-
-def frame_rate_buzz_db(waveform: np.ndarray, sample_rate: int, frame_rate: float, harmonics: int = 4) -> float:
-    """How far the modulation at the frame rate stands out of its surroundings, in dB; about 0 without buzz.
-
-    The envelope (magnitude of the analytic signal) less its mean is Hann windowed; its power spectrum is averaged
-    within 2 Hz of the frame rate and of its next ``harmonics - 1`` multiples, and from 4 to 16 Hz either side of
-    them. The result is the ratio of the two sums. Modulation more than 80 dB below the mean envelope counts as
-    none, so a steady tone has 0.
-
-    Args:
-        waveform: ``(samples,)``.
-        sample_rate: in Hz.
-        frame_rate: in Hz: ``sample_rate / hop_length`` of the front end (120.3 imitation, 43.1 recording).
-        harmonics: how many multiples, the first included.
-    """
-    samples = len(waveform)
-    spectrum = np.fft.fft(np.asarray(waveform, np.float64))
-    spectrum[1 : (samples + 1) // 2] *= 2
-    spectrum[samples // 2 + 1 :] = 0
-    envelope = np.abs(np.fft.ifft(spectrum))
-    mean = envelope.mean()
-    if mean <= TINY:
-        return 0.0
-    taper = np.hanning(samples)
-    padded = max(samples, 2 * sample_rate)  # at least four points in each band of 2 Hz
-    power = np.abs(np.fft.rfft((envelope / mean - 1) * taper, padded)) ** 2
-    frequency = np.arange(len(power)) * (sample_rate / padded)
-    line = around = 1e-8 * taper.sum() ** 2 / 4  # the line of a modulation of depth 1e-4
-    for harmonic in range(1, harmonics + 1):
-        distance = np.abs(frequency - harmonic * frame_rate)
-        line += power[distance <= 2].mean()
-        around += power[(distance >= 4) & (distance <= 16)].mean()
-    return float(10 * np.log10(line / around))
-
-
-def spectral_flatness(waveform: np.ndarray, sample_rate: int, fmax: float) -> float:
-    """Geometric over arithmetic mean of the power spectrum up to ``fmax`` Hz: 0 for a tone, 0.56 for white noise.
-
-    Median over windows of about 23 ms (Hann, half overlapping) within 60 dB of the loudest; silence has 0.
-    """
-    size = 2 ** round(math.log2(0.0232 * sample_rate))
-    if len(waveform) < size:
-        waveform = np.pad(waveform, (0, size - len(waveform)))
-    frames = np.lib.stride_tricks.sliding_window_view(np.asarray(waveform, np.float64), size)[:: size // 2]
-    power = np.abs(np.fft.rfft(frames * np.hanning(size))) ** 2  # (frames, freqs)
-    power = power[:, 1 : 1 + math.floor(fmax * size / sample_rate)]
-    level = power.mean(axis=1)
-    if level.max() <= TINY:
-        return 0.0
-    loud = power[level > 1e-6 * level.max()]
-    return float(np.median(np.exp(np.log(np.maximum(loud, TINY)).mean(axis=1)) / loud.mean(axis=1)))
 
 
 def _overlap_add(frames: Tensor, hop: int) -> Tensor:

@@ -10,9 +10,10 @@ from iminet_viz.assessment import AssessSettings, assess, assess_many
 from iminet_viz.checkpoint import load_model, untrained_model
 from iminet_viz.direct import DirectSettings
 from iminet_viz.errors import PatternError
-from iminet_viz.patterns.engine import EngineConfig, maximize
+from iminet_viz.patterns.engine import EngineConfig, maximize, maximize_many
 from iminet_viz.patterns.evidence import MEASURES
-from iminet_viz.patterns.objectives import channel, direction, unit
+from iminet_viz.patterns.objectives import channel, direction, fc_unit, unit
+from iminet_viz.patterns.pair_evidence import study_pairs
 from iminet_viz.patterns.stability import likeness, textures
 from iminet_viz.sonification import SHORTLIST, choose_griffin_lim
 
@@ -29,7 +30,8 @@ def test_every_measure_of_a_neuron_has_a_value(model):
     seen = []
     pattern = maximize(model, channel("recording.conv2", 3), ENGINE)
     found = assess(model, pattern, QUICK, report=lambda what, done, total: seen.append((what, done <= total)))
-    assert all(getattr(found.pattern.evidence, key) is not None for key in MEASURES)
+    given = {key for key in MEASURES if getattr(found.pattern.evidence, key) is not None}
+    assert given == {key for key, measure in MEASURES.items() if not measure.pairs_only} and found.pair is None
     assert found.pattern.evidence.activation_kept == found.sounds["griffin-lim"].activation_kept
     assert found.pattern.evidence.direct_kept == found.sounds["direct"].activation_kept
     second = maximize(model, pattern.objective, ENGINE, seed=1)
@@ -38,6 +40,18 @@ def test_every_measure_of_a_neuron_has_a_value(model):
     stages = {"patterns of a random net", "Griffin-Lim sounds", "direct sounds", "another random start"}
     assert {what for what, _ in seen} == stages
     assert all(within for _, within in seen)
+
+
+def test_a_pair_has_its_shares_and_what_needs_other_pairs_is_missing(model):
+    quick = dataclasses.replace(QUICK, direct=None, stability=False)
+    patterns = maximize_many(model, [fc_unit(44), fc_unit(7)], dataclasses.replace(ENGINE, steps=2))
+    for found in assess_many(model, patterns, quick):
+        own = found.pattern.evidence
+        assert found.pair.as_dict() == study_pairs(model, [found.pattern]).pairs[0].as_dict()
+        assert own.imitation_share == found.pair.shares["imitation"] / (found.pair.activation - found.pair.silence)
+        assert own.synergy_share == found.pair.synergy / found.pair.activation
+        assert (own.alike_in_time, own.alike_in_timbre) == (found.pair.envelope, found.pair.spectrum)
+        assert own.swap_kept is None and found.pair.others == 0
 
 
 def test_what_is_left_out_has_no_value(model):

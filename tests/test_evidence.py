@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 import torch
 from scipy.optimize import nnls
 
-from iminet_viz.audio import fit_length, load_audio, save_audio
+from iminet_viz.audio import (
+    crest_db,
+    fit_length,
+    frame_rate_buzz_db,
+    load_audio,
+    save_audio,
+    spectral_flatness,
+)
 from iminet_viz.checkpoint import TrainedModel, load_model, untrained_model
 from iminet_viz.errors import AudioError, CheckpointError
 from iminet_viz.frontends import IMITATION, RECORDING, frontend_of
@@ -167,6 +175,50 @@ def test_the_mean_spectrum_is_stored_with_the_activations(model, references, inp
         np.testing.assert_allclose(stored[role], scale * mean, rtol=1e-4, atol=1e-6 * stored[role].max())
         image = np.fft.irfft2(stored[role], s=clips[0].shape[2:])
         assert image.std() == pytest.approx(1, rel=1e-4)
+
+
+def test_how_real_clips_sound_is_stored_with_the_activations(model, files, references, tmp_path):
+    save_audio(tmp_path / "silence.wav", np.zeros(8_000), 16_000)
+    found = compute_references(model, [*files, ("silence", tmp_path / "silence.wav")])  # which has no crest
+    assert found.sounds == references.sounds
+    for role, frontend in model.frontends.items():
+        config = frontend.config
+        heard = [fit_length(load_audio(path, config.sample_rate), config.n_samples) for _, path in files]
+        expected = {
+            "crest_db": [crest_db(x) for x in heard],
+            "buzz_db": [
+                frame_rate_buzz_db(x, config.sample_rate, config.sample_rate / config.hop_length) for x in heard
+            ],
+            "flatness": [spectral_flatness(x, config.sample_rate, config.fmax) for x in heard],
+        }
+        stated = references.sounds[role]
+        assert stated.keys() == {"n", *expected} and stated["n"] == CLIPS
+        for name, values in expected.items():
+            assert stated[name] == pytest.approx(np.quantile(values, [0.05, 0.5, 0.95]), abs=1e-4)
+    save_references(tmp_path / FILE_NAME, references)
+    assert load_references(tmp_path / FILE_NAME, model).sounds == references.sounds
+
+
+def test_a_reference_of_before_sounds_were_measured_is_read(model, references, tmp_path):
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    save_references(tmp_path / "new", references)
+    with safe_open(tmp_path / "new", "numpy") as file:
+        facts = json.loads(file.metadata()["references"])
+        values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    del facts["sounds"]
+    save_file(values, tmp_path / "old", metadata={"references": json.dumps(facts)})
+    assert load_references(tmp_path / "old", model).sounds == {}
+
+
+def test_importance_is_taken_over_from_the_same_weights_only(references):
+    rows = np.ones((2, 48), np.float32)
+    measured = dataclasses.replace(references, values={"importance.recording.conv3": rows}, importance_of="a set")
+    kept = references.with_importance_of(measured)
+    assert kept.importance_of == "a set" and kept.values.keys() == {*references.values, "importance.recording.conv3"}
+    other = dataclasses.replace(measured, fingerprint="other")
+    assert references.with_importance_of(other) is references is references.with_importance_of(None)
 
 
 def test_the_same_references_give_the_same_bytes(references, tmp_path):
@@ -431,7 +483,7 @@ def test_importance_goes_with_the_references_and_into_the_evidence(model, refere
 
 
 def test_every_measure_has_its_words():
-    keys = {field.name for field in dataclasses.fields(Evidence)} - {"importance_se", "direct_kept"}
+    keys = {field.name for field in dataclasses.fields(Evidence)} - {"importance_se"}
     assert list(MEASURES) == [field.name for field in dataclasses.fields(Evidence) if field.name in keys]
     assert all(text.meaning.endswith(".") and text.meaning.count(".") >= 1 for text in MEASURES.values())
 

@@ -31,6 +31,7 @@ PUBLIC = {
     "plot_pattern",
     "save_audio",
     "sonify",
+    "study_pairs",
     "untrained_model",
 }
 

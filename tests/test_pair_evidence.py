@@ -83,6 +83,35 @@ def test_a_swap_puts_each_other_pairs_side_in(model, patterns, study):
         assert min(pair.kept.values()) < 1  # the sides were made for their unit
 
 
+def test_alikeness_is_set_against_that_of_the_other_pairs(model, patterns, study):
+    own = {"envelope": [], "spectrum": []}
+    for number, pair in enumerate(study.pairs):
+        assert pair.others == len(UNITS) - 1
+        mixed = []
+        for other in [pattern for index, pattern in enumerate(patterns) if index != number]:
+            for one, two in ((patterns[number], other), (other, patterns[number])):
+                sides = {"imitation": one.inputs["imitation"], "recording": two.inputs["recording"]}
+                levels = {"imitation": one.db_statistics["imitation"], "recording": two.db_statistics["recording"]}
+                mixed.append(dataclasses.replace(one, inputs=sides, db_statistics=levels))
+        for name in own:
+            expected = np.mean([getattr(study_pairs(model, [one]).pairs[0], name) for one in mixed])
+            assert pair.across[name] == pytest.approx(expected, abs=1e-6)
+            own[name].append(getattr(pair, name) - pair.across[name])
+    for name, values in own.items():
+        assert study.likeness[name].by_pair == pytest.approx(values)
+
+
+def test_measures_are_shares_of_what_the_pair_has(study):
+    for pair in study.pairs:
+        found = pair.measures()
+        gained = pair.activation - pair.silence
+        assert found["imitation_share"] + pair.shares["recording"] / gained == pytest.approx(1)
+        assert found["synergy_share"] * pair.activation == pytest.approx(pair.synergy)
+        assert found["swap_kept"] == pytest.approx((pair.kept["imitation"] + pair.kept["recording"]) / 2)
+        dead = dataclasses.replace(pair, activation=0.0, silence=0.0, kept=dict.fromkeys(ROLES)).measures()
+        assert dead["imitation_share"] is dead["synergy_share"] is dead["swap_kept"] is None
+
+
 def test_it_is_json_and_the_same_again(model, patterns, study):
     text = json.dumps(study.as_dict(), allow_nan=False)
     assert json.dumps(study_pairs(model, patterns).as_dict()) == text
@@ -94,6 +123,7 @@ def test_two_pairs_have_nothing_to_be_compared_with_and_one_nothing_to_be_exchan
     assert study_pairs(model, patterns[:2]).likeness == {}
     single = study_pairs(model, patterns[:1])
     assert single.pairs[0].kept == {"imitation": None, "recording": None}
+    assert single.pairs[0].others == 0 and set(single.pairs[0].across.values()) == {None}
     json.dumps(single.as_dict(), allow_nan=False)
 
 

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from iminet_viz.audio import atomic_path, load_audio, one_line
+from iminet_viz.audio import (
+    atomic_path,
+    crest_db,
+    frame_rate_buzz_db,
+    load_audio,
+    one_line,
+    spectral_flatness,
+)
 from iminet_viz.checkpoint import TrainedModel
 from iminet_viz.errors import AudioError, CheckpointError, PatternError
 from iminet_viz.frontends import LogMelConfig, frontend_of, to_mel_power
@@ -44,6 +51,7 @@ class Measure:
     unit: str
     more_is_better: bool | None
     meaning: str
+    pairs_only: bool = False  # of fc1 units, which see two sides
 
 
 MEASURES = {
@@ -90,6 +98,13 @@ MEASURES = {
         "Activation of the Griffin-Lim sound, heard by the network, over that of the picture. At 100 % one hears what "
         "excites the neuron; below 50 % the sound is hardly the picture.",
     ),
+    "direct_kept": Measure(
+        "Activation kept, direct",
+        "%",
+        True,
+        "The same of the direct sound. It was raised until it excites the neuron itself, so it may pass 100 %, and it "
+        "need not look like the picture.",
+    ),
     "log_mel_error_db": Measure(
         "Log-mel error",
         "dB",
@@ -131,6 +146,46 @@ MEASURES = {
         "Mean reciprocal rank that the search loses where the neuron is replaced by its mean. Within two standard "
         "errors of 0, as with most neurons, the others do without it.",
     ),
+    "imitation_share": Measure(
+        "Imitation's share",
+        "%",
+        None,
+        "Shapley value of the imitation side over what the pair gains above silence; the rest is the recording side's. "
+        "Far from 50 % one side does the work; above 100 % the other side lowers the activation.",
+        pairs_only=True,
+    ),
+    "synergy_share": Measure(
+        "Synergy",
+        "%",
+        None,
+        "Activation of the pair less what either side has alone, over that of the pair. Below 0 the sides do the same "
+        "work; above 0 it takes both. Before its ReLU the unit is a sum of two halves, and the synergy 0.",
+        pairs_only=True,
+    ),
+    "swap_kept": Measure(
+        "Kept after a swap",
+        "%",
+        False,
+        "Activation that is left where one side is exchanged for that of another unit's pair: mean over both sides and "
+        "all other pairs. Near 100 % the side need not be this one.",
+        pairs_only=True,
+    ),
+    "alike_in_time": Measure(
+        "Alike in time",
+        "",
+        None,
+        "Correlation of both sides' level over time, in dB. It proves something only beyond what sides of different "
+        "pairs have.",
+        pairs_only=True,
+    ),
+    "alike_in_timbre": Measure(
+        "Alike in timbre",
+        "",
+        None,
+        "Correlation of both sides' mean spectrum, in dB, where they share frequencies. It proves something only "
+        "beyond what sides of different pairs have.",
+        pairs_only=True,
+    ),
 }
 
 
@@ -156,6 +211,12 @@ class Evidence:
     complexity: float | None = None
     importance: float | None = None
     importance_se: float | None = None  # standard error of ``importance`` over the queries
+    # of an fc1 unit's pair, see :class:`iminet_viz.patterns.pair_evidence.PairEvidence`
+    imitation_share: float | None = None
+    synergy_share: float | None = None
+    swap_kept: float | None = None  # needs other pairs
+    alike_in_time: float | None = None
+    alike_in_timbre: float | None = None
 
     def as_dict(self) -> dict[str, float | None]:
         """All measures by their keys, as JSON values."""
@@ -195,6 +256,8 @@ class References:
     ``hashes`` are of the clips' bytes; ``importance_of`` says what the importance was measured on.
     ``magnitudes`` holds the mean magnitude spectrum of the clips as each side sees them, scaled to mean 0 and deviation
     1, ``{role: (bands, frames // 2 + 1)}``: the phase parameterisation draws with it.
+    ``sounds`` says how the clips themselves sound to each side that hears log-mels: ``n`` clips that are not silent,
+    and 5 %, median and 95 % of their ``crest_db``, ``buzz_db`` and ``flatness``, to set the sounds of patterns beside.
     """
 
     fingerprint: str
@@ -203,6 +266,7 @@ class References:
     values: dict[str, np.ndarray]
     importance_of: str = ""
     magnitudes: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    sounds: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def of(self, pattern: Pattern) -> np.ndarray | None:
         """Activations of a pattern's neuron on all clips (all pairs for fc1); None for sums and directions.
@@ -244,6 +308,13 @@ class References:
             return None
         return float(stored[0, term.channel]), float(stored[1, term.channel])
 
+    def with_importance_of(self, other: References | None) -> References:
+        """The same with another's importance, where it was measured on the same weights: clips do not change it."""
+        if other is None or not other.importance_of or other.fingerprint != self.fingerprint:
+            return self
+        measured = {key: value for key, value in other.values.items() if key.startswith("importance.")}
+        return dataclasses.replace(self, values={**self.values, **measured}, importance_of=other.importance_of)
+
 
 def single_term(pattern: Pattern) -> Term | None:
     """The term of a pattern that is of one neuron; None for sums and directions."""
@@ -278,6 +349,7 @@ def compute_references(
         return dataclasses.replace(known, clips=names_now)
     rows: list[dict[str, np.ndarray]] = []
     spectra: dict[str, torch.Tensor] = {}
+    sounding: dict[str, list[tuple[float, float, float]]] = {}
     names, hashes = [], []
     known_rows = {}
     if known is not None and known.fingerprint == model.fingerprint:
@@ -285,7 +357,7 @@ def compute_references(
     for done, (name, path) in enumerate(files, start=1):
         try:
             digest = _hash_file(path)
-            inputs = {role: load_input(model, role, path) for role in model.frontends}
+            windows = {role: _load_window(model, role, path) for role in model.frontends}
         except AudioError as error:
             if failed is None:
                 raise
@@ -293,8 +365,12 @@ def compute_references(
         else:
             names.append(name)
             hashes.append(digest)
+            inputs = {role: _as_input(model, role, window) for role, window in windows.items()}
             for role, x in inputs.items():
                 spectra[role] = spectra.get(role, 0) + torch.fft.rfft2(x[0, 0].double()).abs().cpu()
+                config = model.frontends[role].config
+                if isinstance(config, LogMelConfig) and windows[role].any():
+                    sounding.setdefault(role, []).append(_sound_measures(windows[role], config))
             row = known_rows.get(digest)
             if known is not None and row is not None:
                 rows.append({key: v[row] for key, v in known.values.items() if not key.startswith("importance.")})
@@ -309,7 +385,27 @@ def compute_references(
         role: natural_magnitude(total, model.frontends[role].config.shape).float().numpy()
         for role, total in spectra.items()
     }
-    return References(model.fingerprint, tuple(names), tuple(hashes), values, magnitudes=magnitudes)
+    sounds = {role: _describe_sounds(measured) for role, measured in sounding.items()}
+    return References(model.fingerprint, tuple(names), tuple(hashes), values, magnitudes=magnitudes, sounds=sounds)
+
+
+SOUND_MEASURES = ("crest_db", "buzz_db", "flatness")
+
+
+def _sound_measures(window: np.ndarray, config: LogMelConfig) -> tuple[float, float, float]:
+    rate = config.sample_rate
+    return (
+        crest_db(window),
+        frame_rate_buzz_db(window, rate, rate / config.hop_length),
+        spectral_flatness(window, rate, config.fmax),
+    )
+
+
+def _describe_sounds(measured: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
+    spread = np.percentile(np.array(measured), [5, 50, 95], axis=0).T
+    return {"n": len(measured)} | {
+        name: [round(float(value), 4) for value in row] for name, row in zip(SOUND_MEASURES, spread, strict=True)
+    }
 
 
 def _all_known(known: References, model: TrainedModel, files: Sequence[tuple[str, Path]]) -> tuple[str, ...] | None:
@@ -330,9 +426,16 @@ def load_input(model: TrainedModel, role: str, path: Path) -> torch.Tensor:
     Raises:
         AudioError: the file cannot be read.
     """
+    return _as_input(model, role, _load_window(model, role, path))
+
+
+def _load_window(model: TrainedModel, role: str, path: Path) -> np.ndarray:
     frontend = model.frontends[role]
-    window = torch.from_numpy(frontend.fit(load_audio(path, frontend.config.sample_rate)))[None]
-    return frontend(window.to(model.device))
+    return frontend.fit(load_audio(path, frontend.config.sample_rate))
+
+
+def _as_input(model: TrainedModel, role: str, window: np.ndarray) -> torch.Tensor:
+    return model.frontends[role](torch.from_numpy(window)[None].to(model.device))
 
 
 def _activations(model: TrainedModel, inputs: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
@@ -364,7 +467,7 @@ def save_references(path: Path, references: References) -> None:
     from safetensors.numpy import save_file
 
     # one entry: safetensors writes several in any order, and the same activations shall give the same bytes
-    facts = {name: getattr(references, name) for name in ("fingerprint", "clips", "hashes", "importance_of")}
+    facts = {name: getattr(references, name) for name in ("fingerprint", "clips", "hashes", "importance_of", "sounds")}
     header = {"references": json.dumps(facts)}
     magnitudes = {f"{MAGNITUDE}{role}": values for role, values in references.magnitudes.items()}
     # in the order of memory: safetensors writes a transposed array's buffer as it lies
@@ -396,6 +499,7 @@ def load_references(path: Path, model: TrainedModel) -> References:
             values,
             facts["importance_of"],
             magnitudes,
+            facts.get("sounds", {}),  # older files have none
         )
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(

@@ -13,7 +13,7 @@ sees, and about what is heard as loud. Of power, one loud frame in 80 dB of rang
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from iminet_viz.patterns.evidence import single_term, unit_columns
 
 ROLES = ("imitation", "recording")
 RESAMPLES = 2_000
+AT_ONCE = 8  # pairs in the network: one of the imitation tower's maps takes 4 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +45,15 @@ class PairEvidence:
         shares: by role, Shapley value; both sum to ``activation - silence``.
         synergy: ``v(both) - v(imitation) - v(recording) + v(silence)``: below 0 where the sides do the same work.
         synergy_before_relu: the same before the ReLU, where it is 0 but for rounding.
+        others: number of other pairs that it was set against.
         kept: by the role that is exchanged for that of each other pair, mean share of the activation that is left;
             None without other pairs or activation.
         envelope: correlation of both sides' level over common time, of dB.
         envelope_power: the same of power.
         spectrum: correlation of both sides' mean spectrum over common frequencies, of dB.
         spectrum_power: the same of power.
+        across: by the names of these four, the mean of the correlations that either side has with the other side of the
+            other pairs; None without other pairs.
     """
 
     neuron: int
@@ -59,15 +63,29 @@ class PairEvidence:
     shares: dict[str, float]
     synergy: float
     synergy_before_relu: float
+    others: int
     kept: dict[str, float | None]
     envelope: float
     envelope_power: float
     spectrum: float
     spectrum_power: float
+    across: dict[str, float | None]
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return dataclasses.asdict(self)
+
+    def measures(self) -> dict[str, float | None]:
+        """What :class:`iminet_viz.patterns.evidence.Evidence` holds of it."""
+        gained = self.activation - self.silence
+        kept = [value for value in self.kept.values() if value is not None]
+        return {
+            "imitation_share": self.shares["imitation"] / gained if gained > 0 else None,
+            "synergy_share": self.synergy / self.activation if self.activation > 0 else None,
+            "swap_kept": float(np.mean(kept)) if kept else None,
+            "alike_in_time": self.envelope,
+            "alike_in_timbre": self.spectrum,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +136,12 @@ class PairStudy:
         }
 
 
+def is_pair(pattern: Pattern) -> bool:
+    """Is it of one fc1 unit that sees two sides? A classifier's fc1 sees one."""
+    term = single_term(pattern)
+    return term is not None and term.layer == "fc1" and len(pattern.inputs) == 2
+
+
 def study_pairs(model: TrainedModel, patterns: Sequence[Pattern], seed: int = 0) -> PairStudy:
     """Study the pairs of some units of a model's fc1.
 
@@ -137,8 +161,7 @@ def study_pairs(model: TrainedModel, patterns: Sequence[Pattern], seed: int = 0)
     if not patterns:
         raise PatternError("no pattern was given")
     for pattern in patterns:
-        term = single_term(pattern)
-        if term is None or term.layer != "fc1":
+        if not is_pair(pattern):
             raise PatternError(f"{pattern.objective}: is no single unit of fc1")
         if pattern.fingerprint != model.fingerprint:
             raise PatternError(f"{pattern.objective}: belongs to other weights than {model.name}'s")
@@ -174,11 +197,16 @@ def study_pairs(model: TrainedModel, patterns: Sequence[Pattern], seed: int = 0)
                 },
                 synergy=both - imitation - recording + silence,
                 synergy_before_relu=before[0] - before[1] - before[2] + before[3],
+                others=len(others),
                 kept={
                     role: float(values.mean()) / both if len(values) and both > 0 else None
                     for role, values in exchanged.items()
                 },
                 **{name: float(grid[row, row]) for name, grid in alike.items()},
+                across={
+                    name: float(np.mean([grid[row, others], grid[others, row]])) if others else None
+                    for name, grid in alike.items()
+                },
             )
         )
     likeness = {name: measure_likeness(grid, seed) for name, grid in alike.items()} if len(units) > 2 else {}
@@ -218,13 +246,13 @@ def measure_likeness(grid: np.ndarray, seed: int = 0) -> Likeness:
 def _halves(network: Siamese, device: torch.device, patterns: Sequence[Pattern]) -> tuple[np.ndarray, np.ndarray]:
     """Both halves of fc1 for each pattern and, last, for silence: ``(patterns + 1, units)`` float64."""
 
-    def stacked(role: str) -> Tensor:
+    def half(role: str, compute: Callable[[Tensor], Tensor]) -> np.ndarray:
         sides = np.stack([pattern.inputs[role] for pattern in patterns]).astype(np.float32)
         x = torch.from_numpy(sides)[:, None].to(device)
-        return torch.cat([x, torch.zeros_like(x[:1])])
+        parts = torch.cat([x, torch.zeros_like(x[:1])]).split(AT_ONCE)
+        return torch.cat([compute(part) for part in parts]).double().cpu().numpy()
 
-    query, candidate = network.query_half(stacked("imitation")), network.candidate_half(stacked("recording"))
-    return query.double().cpu().numpy(), candidate.double().cpu().numpy()
+    return half("imitation", network.query_half), half("recording", network.candidate_half)
 
 
 def _profiles(patterns: Sequence[Pattern]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
