@@ -840,6 +840,13 @@ def gallery_verify(folder: Path, as_json: bool) -> None:
 @click.option("--steps", type=click.IntRange(1), default=64, show_default=True, help="Of the integral.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the page, numbers, pictures and sounds.")
 @click.option("--gallery", type=FOLDER, help="Link the units' patterns in this gallery  [default: the shipped one]")
+@click.option(
+    "--patterns",
+    type=click.IntRange(0),
+    default=6,
+    show_default=True,
+    help="Of so many units that add most: what the gallery lacks is made, some seconds each.",
+)
 @seed_option
 @device_option
 @force_option
@@ -853,6 +860,7 @@ def explain(
     steps: int,
     out: Path,
     gallery: Path | None,
+    patterns: int,
     seed: int,
     device: str,
     force: bool,
@@ -866,7 +874,7 @@ def explain(
     """
     from iminet_viz import attribution, explanation
     from iminet_viz.alignment import AlignedExplanation
-    from iminet_viz.checkpoint import load_model
+    from iminet_viz.checkpoint import TrainedModel, load_model
     from iminet_viz.errors import GalleryError
 
     if (layer is None) != (neuron is None):
@@ -877,18 +885,24 @@ def explain(
     explanation.claim_folder(out, paths, force)
     settings = attribution.ExplainSettings(steps=steps, seed=seed)
     explained: attribution.Explanation | AlignedExplanation
+    made = []
+    gallery = gallery or explanation.shipped_gallery()
     if layer is None or neuron is None:
         loaded = attribution.load_explainable(model, _device(device))
         explained = attribution.explain_match(loaded, query, candidate, settings)
+        if isinstance(loaded, TrainedModel) and isinstance(explained, attribution.Explanation):
+            known = explanation.find_patterns(gallery, explained, out) if gallery else {}
+            with _progress("patterns of units") as report:
+                made = explanation.make_patterns(
+                    loaded, explained, known, patterns, seed, lambda n, m: report("", n, m)
+                )
     else:
         single = load_model(model, _device(device))
         roles = single.network.inputs_of(layer)
         clips = attribution.load_sides(single, query, candidate, roles)
         explained = attribution.explain_neuron(single, layer, neuron, clips, settings)
     heard = {role: paths[role] for role in explained.inputs}
-    figures = explanation.write_explanation(
-        out, explained, heard, model, gallery or explanation.shipped_gallery(), force
-    )
+    figures = explanation.write_explanation(out, explained, heard, model, gallery, force, made)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return

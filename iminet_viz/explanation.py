@@ -8,6 +8,8 @@
     DIR/{role}.png             one side alone, as the page shows it
     DIR/{role}.wav             what was heard of the clip
     DIR/{role}-heard.wav       of it, what speaks for the score; missing if nothing does
+    DIR/{role}-{map}.npy       what the pictures show, (bands, frames) float32: attribution and occlusion
+    DIR/units/NEURON/          patterns of units that the gallery has none of, as a gallery's entries
 """
 
 from __future__ import annotations
@@ -16,18 +18,24 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+
 from iminet_viz.alignment import AlignedExplanation, hear_alignment
+from iminet_viz.assessment import GRIFFIN_LIM, Assessment, AssessSettings, assess_many
 from iminet_viz.attribution import Explanation, hear_attribution
 from iminet_viz.audio import fit_length, load_audio, one_line, save_audio
 from iminet_viz.baselines import HEARD_S
-from iminet_viz.checkpoint import SHIPPED, read_json, write_json
+from iminet_viz.checkpoint import SHIPPED, TrainedModel, read_json, write_json
 from iminet_viz.errors import GalleryError, IminetVizError, PatternError
+from iminet_viz.gallery import write_entry
 from iminet_viz.pages import fill_page
+from iminet_viz.patterns.engine import EngineConfig, maximize_many
+from iminet_viz.patterns.objectives import Objective, channel
 from iminet_viz.plotting import SIDE_AXES, plot_alignment, plot_explanation, plot_paths, plot_side
 
 ROLES = ("imitation", "recording")
@@ -38,7 +46,9 @@ NAMES = (
     "explanation.png",
     "paths.png",
     *(f"{role}{end}" for role in ROLES for end in (".png", ".wav", "-heard.wav")),
+    *(f"{role}-{name}.npy" for role in ROLES for name in ("attribution", "occlusion")),
 )
+UNITS = "units"
 
 
 def shipped_gallery() -> Path | None:
@@ -60,7 +70,7 @@ def claim_folder(out: Path, files: Mapping[str, str | os.PathLike[str]], force: 
     """
     if out.exists() and not out.is_dir():
         raise GalleryError(f"{one_line(out)}: is a file, expected a folder")
-    present = [name for name in NAMES if (out / name).exists()]
+    present = [name for name in (*NAMES, UNITS) if (out / name).exists()]
     if present and MARK not in present:
         raise GalleryError(f"{one_line(out)}: holds {present[0]}, which is of no explanation; name another folder")
     if present and not force:
@@ -80,6 +90,7 @@ def write_explanation(
     asked: str = "",
     gallery: Path | None = None,
     force: bool = False,
+    patterns: Sequence[Assessment] = (),
 ) -> dict[str, Any]:
     """Write the folder of an explanation; what an earlier one left there goes only when all is ready.
 
@@ -90,6 +101,7 @@ def write_explanation(
         asked: name or folder of the model, as commands on the page shall name it.
         gallery: folder of a gallery; units that it has a pattern of are linked.
         force: replace an explanation that is there.
+        patterns: of units that the gallery lacks, see :func:`make_patterns`.
 
     Returns:
         What ``explanation.json`` holds.
@@ -106,7 +118,8 @@ def write_explanation(
     except OSError as error:
         raise GalleryError(f"{one_line(out)}: cannot be written to ({error.strerror})") from None
     try:
-        figures = _write_files(work, out, explained, files, asked or explained.model, gallery)
+        figures = _write_files(work, out, explained, files, asked or explained.model, gallery, patterns)
+        _replace_units(work / UNITS, out / UNITS)
         for name in (*NAMES[1:], MARK):
             if (work / name).exists():
                 (work / name).replace(out / name)
@@ -121,6 +134,55 @@ def write_explanation(
     return figures
 
 
+def _replace_units(made: Path, there: Path) -> None:
+    """Put patterns in the place of those of an earlier explanation; whatever else is there stays."""
+    for home in there.glob("*"):
+        if (home / "pattern.json").is_file():
+            shutil.rmtree(home)
+    if made.is_dir():
+        there.mkdir(exist_ok=True)
+        for home in made.iterdir():
+            home.replace(there / home.name)
+    elif there.is_dir() and not any(there.iterdir()):
+        there.rmdir()
+
+
+def make_patterns(
+    model: TrainedModel,
+    explained: Explanation,
+    known: Collection[int] = (),
+    count: int = 6,
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
+) -> list[Assessment]:
+    """Make the patterns of the units that add most, each with its Griffin-Lim sound: a few seconds each.
+
+    Args:
+        model: that was explained.
+        explained: its units are in order; those that add nothing get no pattern.
+        known: units that need none.
+        count: of units, the known ones among them.
+        seed: of the patterns' starts.
+        report: called with steps done and steps in all.
+
+    Returns:
+        Those that excite their unit.
+    """
+    wanted = [unit for unit, added in explained.units[:count] if added and unit not in known]
+    if not wanted:
+        return []
+    config = EngineConfig()
+
+    def follow(step: int, *_: object) -> None:
+        if report:
+            report(step + 1, config.steps)
+
+    failed: list[tuple[Objective, str]] = []  # a pattern less is no reason to explain nothing
+    made = maximize_many(model, [channel(explained.unit_layer, unit) for unit in wanted], config, seed, follow, failed)
+    live = [pattern for pattern in made if pattern.activation > 0]
+    return assess_many(model, live, AssessSettings(direct=None, stability=False)) if live else []
+
+
 def _write_files(
     folder: Path,
     out: Path,
@@ -128,6 +190,7 @@ def _write_files(
     files: Mapping[str, str | os.PathLike[str]],
     asked: str,
     gallery: Path | None,
+    made: Sequence[Assessment],
 ) -> dict[str, Any]:
     aligned = isinstance(explained, AlignedExplanation)
     figures: dict[str, Any] = explained.as_dict() | {"files": {role: str(files[role]) for role in explained.inputs}}
@@ -160,6 +223,12 @@ def _write_files(
             side["heard"] = None
             notes.append(f"{role.capitalize()}: {error}.")
         _save(folder / f"{role}.png", plot_side(explained, role), 170)
+        if isinstance(explained, Explanation):
+            side["arrays"] = {"attribution": f"{role}-attribution.npy", "occlusion": f"{role}-occlusion.npy"}
+            for values, name in zip(
+                (explained.attributions, explained.occlusion), side["arrays"].values(), strict=True
+            ):
+                np.save(folder / name, values[role].astype(np.float32), allow_pickle=False)
         sides[role] = side
     if len(files) > 1 and len({Path(path).resolve() for path in files.values()}) == 1:
         notes.append("Both sides are the same file.")
@@ -169,6 +238,10 @@ def _write_files(
     else:
         _save(folder / "explanation.png", plot_explanation(explained), 120)
         patterns = find_patterns(gallery, explained, out) if gallery is not None else {}
+        for one in made:
+            home = f"{UNITS}/{one.pattern.neuron}"
+            entry = write_entry(folder / home, one)
+            patterns[one.pattern.neuron] = _describe_pattern(entry, home, f"{home}/{entry['picture']}")
         for unit in figures["units"]:
             unit["pattern"] = patterns.get(unit["neuron"])
     figures |= {
@@ -192,7 +265,8 @@ def find_patterns(gallery: Path, explained: Explanation, out: Path) -> dict[int,
         out: folder of the page; addresses are relative to it.
 
     Returns:
-        By unit: ``id``, ``href`` in the gallery's page, addresses of ``picture`` and ``sounds`` (by role).
+        By unit: ``id``, ``href`` in the gallery's page, addresses of ``picture`` and ``sounds`` (by role), and
+        ``warnings``.
     """
     root = gallery / "entries" / explained.model / explained.unit_layer
     found: dict[int, dict[str, Any]] = {}
@@ -208,19 +282,24 @@ def find_patterns(gallery: Path, explained: Explanation, out: Path) -> dict[int,
             if entry.get("fingerprint") != explained.fingerprint:
                 continue
             at = f"{up}/{quote(f'entries/{explained.model}/{explained.unit_layer}/{unit}')}"
-            found[unit] = {
-                "id": str(entry["id"]),
-                "href": f"{up}/index.html#{quote(str(entry['id']))}",
-                "picture": f"{at}/{quote(Path(entry['picture']).name)}",
-                "sounds": {
-                    role: f"{at}/{quote(Path(entry['inputs'][role]['sounds']['griffin-lim']['file']).name)}"
-                    for role in ROLES
-                    if entry["inputs"].get(role, {}).get("sounds")
-                },
-            }
+            found[unit] = _describe_pattern(entry, at, f"{up}/index.html#{quote(str(entry['id']))}")
         except (IminetVizError, KeyError, TypeError, AttributeError):  # no pattern, or none that can be shown
             continue
     return found
+
+
+def _describe_pattern(entry: Mapping[str, Any], at: str, href: str) -> dict[str, Any]:
+    """What the page shows of a gallery's entry in the folder ``at``."""
+    sounds = {role: side["sounds"] for role, side in entry["inputs"].items() if side.get("sounds")}
+    return {
+        "id": str(entry["id"]),
+        "href": href,
+        "picture": f"{at}/{quote(Path(entry['picture']).name)}",
+        "sounds": {
+            role: f"{at}/{quote(Path(by_method[GRIFFIN_LIM]['file']).name)}" for role, by_method in sounds.items()
+        },
+        "warnings": list(entry.get("warnings", ())),
+    }
 
 
 def _save(path: Path, figure: Any, dpi: int) -> None:

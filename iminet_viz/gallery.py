@@ -486,11 +486,13 @@ def verify(folder: Path, models: Mapping[str, TrainedModel] | None = None) -> li
 
 def _check_reference(entry: Mapping[str, Any], pattern: Pattern, references: evidence.References | None) -> list[str]:
     """Compare the pattern and its sounds with the stored reference again, if that is what they were compared with."""
-    for role, side in entry["inputs"].items() if references else ():
+    if references is None:
+        return []
+    for role, side in entry["inputs"].items():
         if not _agree(side["real_sounds"], references.sounds.get(role), 1.0):
             return [f"{entry['id']}: the stored reference says otherwise than the manifest how real clips sound"]
     stated = entry["reference"]
-    again = evidence.compare_with_real(pattern, references) if references else None
+    again = evidence.compare_with_real(pattern, references)
     if stated is None or again is None or any(clip.get("files") for clip in stated["top"]):
         return []
     agrees = again["exceeds"] == stated["exceeds"] and again["clips"] == stated["clips"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -197,6 +198,7 @@ def test_training_without_data_is_one_sentence(call, tmp_path, verb):
     [
         ("recording.conv1", "24", [], "neurons 0 to 23, 24"),
         ("fc1", "108", [], "0 to 107"),
+        ("fc1", "-1", [], "fc1 has neurons 0 to 107, -1 was asked for"),
         ("imitation.conv4", "0", [], "imitation.conv3"),
         ("conv1", "0", [], "fc1"),
         ("imitation.conv1", "0", ["--unit", "34,0"], "34 x 477"),
@@ -361,6 +363,53 @@ def test_maximize_writes_picture_sound_array_and_json(call, models, tmp_path):
     assert text.startswith("fc1:7 of pair: activation ")
     assert str(out) in text
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before  # the same seed, the same bytes
+
+
+@pytest.mark.parametrize("sound", ["griffin-lim", "direct"])
+def test_maximize_writes_the_sound_that_was_asked_for(call, models, tmp_path, sound):
+    arguments = ("maximize", models / "tower", "recording.conv3", "5", "--out", tmp_path / "o", "--steps", "1")
+    status, text, err = call(*arguments, "--sound", sound)
+    assert status == 0, err
+    name = {"griffin-lim": "recording.flac", "direct": "recording.direct.flac"}[sound]
+    assert [path.name for path in (tmp_path / "o").glob("*.flac")] == [name]
+    entry = json.loads((tmp_path / "o" / "pattern.json").read_text())
+    assert list(entry["inputs"]["recording"]["sounds"]) == [sound] and f"{sound} sound: " in text
+    assert entry["evidence"]["activation_kept"] is not None  # the direct sound starts from that of Griffin-Lim
+
+
+def test_maximize_says_what_the_sides_of_a_pair_give(call, models, tmp_path):
+    arguments = ("maximize", models / "pair", "fc1", "7", "--out", tmp_path / "o", "--steps", "2", "--sound")
+    status, text, err = call(*arguments, "griffin-lim")
+    assert status == 0, err
+    entry = json.loads((tmp_path / "o" / "pattern.json").read_text())
+    share = entry["evidence"]["imitation_share"]
+    assert f"imitation's share: {share:.0%}\n" in text and "alone, with silence on the other side: the imit" in text
+    assert "kept after a swap" not in text  # there is no other pair
+
+
+def test_maximize_compares_with_recordings_of_ones_own(call, models, recordings, tmp_path):
+    out = tmp_path / "o"
+    (tmp_path / "mixed").mkdir()
+    for path in recordings.iterdir():
+        shutil.copy(path, tmp_path / "mixed")
+    (tmp_path / "mixed" / "broken.wav").write_text("not a sound")
+    arguments = ("maximize", models / "pair", "fc1", "7", "--out", out, "--steps", "1", "--sound", "griffin-lim")
+    status, text, err = call(*arguments, "--exemplars", tmp_path / "mixed")
+    assert status == 0 and "left out: " in err and "broken.wav" in err
+    entry = json.loads((out / "pattern.json").read_text())
+    top = entry["reference"]["top"]
+    assert entry["reference"]["clips"] == len(list(recordings.iterdir())) ** 2
+    for clip in top:
+        assert clip["imitation"] in text
+        assert all((out / name).is_file() for name in (*clip["sounds"], *clip["pictures"]))
+    assert entry["inputs"]["imitation"]["real_sounds"]["n"] == len(list(recordings.iterdir()))
+    (out / "exemplars" / "mine.txt").write_text("stays")
+    assert call(*arguments, "--force")[0] == 0
+    assert [path.name for path in (out / "exemplars").iterdir()] == ["mine.txt"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert str(empty) in mistake(call(*arguments, "--force", "--exemplars", empty))
+    assert (out / "pattern.json").is_file()
 
 
 @pytest.mark.parametrize(("kind", "layer"), [("aligned", "conv2"), ("iminet", "imitation.conv2")])

@@ -15,7 +15,9 @@ from iminet_viz.attribution import ExplainSettings, explain_match, explain_neuro
 from iminet_viz.audio import save_audio
 from iminet_viz.checkpoint import untrained_model
 from iminet_viz.errors import GalleryError
-from iminet_viz.explanation import NAMES, claim_folder, find_patterns, write_explanation
+from iminet_viz.explanation import NAMES, claim_folder, find_patterns, make_patterns, write_explanation
+from iminet_viz.gallery import read_pattern
+from iminet_viz.patterns.engine import EngineConfig
 
 QUICK = ExplainSettings(steps=2, window=(1.0, 1.0), fractions=2, controls=1, perturbations=1)
 EVIL = "<img src=x onerror=alert(1)>\"'& \u2028.wav"
@@ -51,6 +53,12 @@ def test_the_folder_holds_what_the_page_names(explained, clips, tmp_path):
     assert json.loads(json.dumps(figures)) == json.loads((tmp_path / "why" / "explanation.json").read_text())
     assert json.loads(json.dumps(figures)) == embedded(tmp_path / "why" / "index.html")
     assert {path.name for path in (tmp_path / "why").iterdir()} == set(NAMES) - {"paths.png"}
+    for role, side in figures["sides"].items():
+        maps = {"attribution": explained.attributions[role], "occlusion": explained.occlusion[role]}
+        for name, values in maps.items():
+            stored = np.load(tmp_path / "why" / side["arrays"][name], allow_pickle=False)
+            assert stored.dtype == np.float32
+            np.testing.assert_allclose(stored, values, rtol=1e-6)
     for side in figures["sides"].values():
         assert all((tmp_path / "why" / side[key]).is_file() for key in ("sound", "heard", "picture"))
     assert figures["maximize"].startswith("iminet-viz maximize 'a net' ")
@@ -70,7 +78,7 @@ def test_an_alignment_is_written_too_and_what_was_there_before_goes(explained, m
     out = tmp_path / "why"
     aligned = explain_match("dtw", *clips.values())
     figures = write_explanation(out, aligned, clips)
-    assert {path.name for path in out.iterdir()} == set(NAMES)
+    assert {path.name for path in out.iterdir()} == {name for name in NAMES if not name.endswith(".npy")}
     assert figures["kind"] == "alignment" == embedded(out / "index.html")["kind"]
     roles = ("imitation",)
     neuron = explain_neuron(model, "imitation.conv1", 0, load_sides(model, *clips.values(), roles), QUICK)
@@ -142,6 +150,43 @@ def test_units_lead_to_patterns_of_this_very_model(explained, clips, tmp_path):
     assert set(pattern["sounds"]) == {"imitation"}
     shutil.rmtree(gallery)
     assert find_patterns(gallery, explained, tmp_path / "why") == {}
+
+
+def test_units_that_the_gallery_lacks_get_a_pattern_in_the_folder(model, explained, clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(explanation, "EngineConfig", lambda: EngineConfig(steps=1, precision="32"))
+    first, second, third = (unit for unit, _ in explained.units[:3])
+    steps = []
+    made = make_patterns(model, explained, {second}, 3, report=lambda *done: steps.append(done))
+    assert [one.pattern.neuron for one in made] == [first, third] and steps == [(1, 1)]
+    out = tmp_path / "why"
+    figures = write_explanation(out, explained, clips, patterns=made)
+    assert embedded(out / "index.html") == json.loads(json.dumps(figures))
+    found = {unit["neuron"]: unit["pattern"] for unit in figures["units"] if unit["pattern"]}
+    assert list(found) == [first, third]
+    for unit, pattern in found.items():
+        assert read_pattern(out / "units" / str(unit)).neuron == unit
+        assert all(
+            (out / address).is_file() for address in (pattern["href"], pattern["picture"], *pattern["sounds"].values())
+        )
+        assert set(pattern["sounds"]) == {"imitation", "recording"}
+        assert pattern["warnings"] == read_pattern(out / "units" / str(unit)).evidence.warnings()
+    (out / "units" / "mine.txt").write_text("stays")
+    write_explanation(out, explained, clips, force=True, patterns=made[:1])
+    assert {path.name for path in (out / "units").iterdir()} == {str(first), "mine.txt"}
+    (out / "units" / "mine.txt").unlink()
+    write_explanation(out, explained, clips, force=True)
+    assert not (out / "units").exists()
+
+
+def test_units_that_add_nothing_or_are_not_asked_for_get_none(model, explained):
+    silent = dataclasses.replace(explained, units=tuple((unit, 0.0) for unit, _ in explained.units))
+    assert make_patterns(model, silent) == make_patterns(model, explained, count=0) == []
+
+
+def test_a_folder_of_units_that_is_of_no_explanation_is_left_alone(explained, clips, tmp_path):
+    (tmp_path / "why" / "units" / "1").mkdir(parents=True)
+    with pytest.raises(GalleryError, match="units, which is of no explanation"):
+        write_explanation(tmp_path / "why", explained, clips, force=True)
 
 
 def test_what_was_not_heard_of_a_long_clip_is_said(explained, clips, tmp_path):

@@ -22,6 +22,7 @@ from iminet_viz.gallery import GallerySettings, build, read_pattern, verify, wri
 from iminet_viz.patterns import evidence, objectives
 from iminet_viz.patterns.engine import EngineConfig, Pattern, activation_of, maximize
 from iminet_viz.patterns.evidence import References, compute_references
+from iminet_viz.patterns.pair_evidence import study_pairs
 from iminet_viz.patterns.stability import make_control
 from iminet_viz.plotting import plot_spectrogram, save_figure
 from iminet_viz.sonification import SonifySettings
@@ -217,9 +218,9 @@ def test_more_neurons_than_there_are_alive_are_not_invented():
 # --- interruptions --------------------------------------------------------------------------------------------------
 
 
-def stop_after(count: int):
+def stop_after(count: int, of: int = 4):
     def progress(what, done, total):
-        assert total == 4
+        assert total == of
         if done == count:
             raise KeyboardInterrupt
 
@@ -329,6 +330,104 @@ def test_going_on_with_a_second_model_names_the_twins(tmp_path, clips):
         build(SMALL, out, clips, progress=stop_after(1), workers=1)
     made = build(dataclasses.replace(SMALL, models=("small", "other")), out, clips)
     assert all(entry["twin"] for entry in made["entries"] if entry["layer"] != "fc1")
+
+
+# --- pairs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    """Two pairs of a TL-IMINET whose other layers are left out."""
+    out = tmp_path_factory.mktemp("galleries") / "pairs"
+    with only_pairs():
+        build(PAIRS, out)
+    return out
+
+
+PAIRS = dataclasses.replace(SMALL, models=("first",), neurons=6)  # half as many pairs
+
+
+@contextlib.contextmanager
+def only_pairs():
+    choose = gallery.choose_neurons
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            gallery,
+            "choose_neurons",
+            lambda *given: {name: {"fc1": by_layer["fc1"]} for name, by_layer in choose(*given).items()},
+        )
+        yield
+
+
+def test_pairs_are_set_against_each_other(pairs):
+    assert verify(pairs, MODELS) == []
+    entries = manifest_of(pairs)["entries"]
+    patterns = [read_pattern(pairs / entry["folder"]) for entry in entries]
+    assert len(entries) == 3
+    for entry, pattern, pair in zip(entries, patterns, study_pairs(MODELS["first"], patterns).pairs, strict=True):
+        assert entry["pair"] == pair.as_dict() and entry["pair"]["others"] == 2
+        assert {key: entry["evidence"][key] for key in pair.measures()} == pair.measures()
+        assert pattern.evidence.swap_kept == pair.measures()["swap_kept"] is not None
+    measures = manifest_of(pairs)["measures"]
+    assert {key for key, measure in measures.items() if measure["pairs_only"]} == set(pair.measures())
+
+
+def test_an_interrupted_build_has_the_same_pairs(pairs, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.setattr(gallery, "AT_ONCE", 1)
+    with only_pairs():
+        with pytest.raises(KeyboardInterrupt):
+            build(PAIRS, out, progress=stop_after(2, 3), workers=1)
+        assert not (out / "manifest.json").exists()
+        alone = json.loads(next(out.rglob("pattern.json")).read_text())
+        assert alone["pair"]["others"] == 0 and alone["pair"]["kept"] == {"imitation": None, "recording": None}
+        build(PAIRS, out)
+    assert contents(out) == contents(pairs)
+
+
+@pytest.mark.parametrize("edit", ["kept", "evidence", "none", "missing"])
+def test_a_forged_pair_is_named(pairs, tmp_path, edit):
+    copied = shutil.copytree(pairs, tmp_path / "g")
+    manifest = manifest_of(copied)
+    entry = manifest["entries"][1]
+    if edit == "kept":
+        entry["pair"]["kept"]["imitation"] += 0.1
+    elif edit == "evidence":
+        entry["evidence"]["alike_in_time"] += 0.1
+    elif edit == "none":
+        entry["pair"] = None
+    else:
+        del entry["pair"]["across"]
+    write_json(copied / entry["folder"] / "pattern.json", {k: v for k, v in entry.items() if k != "folder"})
+    rewrite(copied, manifest)
+    assert verify(copied, MODELS) == [f"{entry['id']}: studied again, its pair gives other values than the manifest"]
+
+
+def test_where_a_pair_is_damaged_the_others_are_not_accused(pairs, tmp_path):
+    copied = shutil.copytree(pairs, tmp_path / "g")
+    name = manifest_of(copied)["entries"][0]["folder"] + "/imitation.npy"
+    (copied / name).write_bytes(b"")
+    assert verify(copied, MODELS) == [f"{name}: its content has changed"]
+
+
+def test_sounds_stand_beside_those_of_real_clips(whole, tmp_path):
+    manifest = manifest_of(whole)
+    for entry in manifest["entries"]:
+        stored = evidence.load_references(whole / f"references/{entry['model']}.safetensors", MODELS[entry["model"]])
+        for role, side in entry["inputs"].items():
+            assert side["real_sounds"] == stored.sounds[role] and side["real_sounds"]["n"] == 4
+    copied = shutil.copytree(whole, tmp_path / "g")
+    entry = manifest["entries"][0]
+    next(iter(entry["inputs"].values()))["real_sounds"]["crest_db"][1] += 1
+    write_json(copied / entry["folder"] / "pattern.json", {k: v for k, v in entry.items() if k != "folder"})
+    rewrite(copied, manifest)
+    (fault,) = verify(copied, MODELS)
+    assert fault.startswith(entry["id"]) and "how real clips sound" in fault
+
+
+def test_the_title_is_an_english_sentence(pairs, whole):
+    assert manifest_of(pairs)["title"] == "What first listens for"
+    assert manifest_of(whole)["title"] == "What first and second listen for"
 
 
 # --- damage ---------------------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ LAYERS = [
     ["systems"],
     ["tables"],
     ["comparison_report"],
-    ["gallery", "experiments", "explanation"],
+    ["gallery", "experiments"],
+    ["explanation"],
     ["app"],
     ["cli"],
 ]

@@ -291,6 +291,8 @@ def evidence_table(gallery: Gallery, entry: Mapping[str, Any]) -> Markup:
         )
     ]
     for key, measure in gallery.measures.items():
+        if measure.get("pairs_only") and len(entry["inputs"]) < 2:
+            continue
         text = measure_text(gallery, entry, key)
         spread = own.get(f"{key}_se")
         if text != NONE and isinstance(spread, int | float):

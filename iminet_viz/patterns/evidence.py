@@ -404,7 +404,7 @@ def _sound_measures(window: np.ndarray, config: LogMelConfig) -> tuple[float, fl
 def _describe_sounds(measured: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
     spread = np.percentile(np.array(measured), [5, 50, 95], axis=0).T
     return {"n": len(measured)} | {
-        name: [round(float(value), 4) for value in row] for name, row in zip(SOUND_MEASURES, spread, strict=True)
+        name: [float(f"{value:.4g}") for value in row] for name, row in zip(SOUND_MEASURES, spread, strict=True)
     }
 
 
@@ -412,6 +412,8 @@ def _all_known(known: References, model: TrainedModel, files: Sequence[tuple[str
     """The names of the files if they are those of ``known``, in its order; else None."""
     if known.fingerprint != model.fingerprint or len(files) != len(known.hashes):
         return None
+    if not known.sounds and any(isinstance(of.config, LogMelConfig) for of in model.frontends.values()):
+        return None  # written before sounds were measured
     try:
         same = all(_hash_file(path) == digest for (_, path), digest in zip(files, known.hashes, strict=True))
     except AudioError:  # which the caller reports
