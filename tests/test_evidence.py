@@ -212,6 +212,11 @@ def test_a_reference_of_before_sounds_were_measured_is_read(model, references, t
     assert load_references(tmp_path / "old", model).sounds == {}
 
 
+def test_known_clips_are_heard_again_where_their_sound_was_not_measured(model, files, references):
+    old = dataclasses.replace(references, sounds={})
+    assert compute_references(model, files, known=old).sounds == references.sounds
+
+
 def test_importance_is_taken_over_from_the_same_weights_only(references):
     rows = np.ones((2, 48), np.float32)
     measured = dataclasses.replace(references, values={"importance.recording.conv3": rows}, importance_of="a set")
