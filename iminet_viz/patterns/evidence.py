@@ -158,7 +158,7 @@ MEASURES = {
         "Synergy",
         "%",
         None,
-        "Activation of the pair less what either side has alone, over that of the pair. Below 0 the sides do the same "
+        "Activation of the pair less what the sides have alone, over that of the pair. Below 0 the sides do the same "
         "work; above 0 it takes both. Before its ReLU the unit is a sum of two halves, and the synergy 0.",
         pairs_only=True,
     ),
