@@ -679,14 +679,14 @@ def maximize(
         kept = heard.activation_kept
         share = f"{kept:.0%} of the activation kept" if kept is not None else "no activation to keep"
         crests = " and ".join(f"{value:.1f}" for value in heard.crest_db.values())
-        flat = " and ".join(f"{value:.2f}" for value in heard.flatness.values())
+        flat = " and ".join(f"{value:.2g}" for value in heard.flatness.values())
         click.echo(f"  {method} sound: {share}, crest {crests} dB, flatness {flat}")
     for role, side in entry["inputs"].items():
         if made and (real := side["real_sounds"]):
             (low, crest, high), (least, flatness, most) = real["crest_db"], real["flatness"]
             click.echo(
                 f"  {real['n']} real clips, as the {role} side hears them: median crest {crest:.1f} dB ({low:.1f} to "
-                f"{high:.1f}), flatness {flatness:.2f} ({least:.2f} to {most:.2f})"
+                f"{high:.1f}), flatness {flatness:.2g} ({least:.2g} to {most:.2g})"
             )
     for clip in entry["reference"]["top"] if entry["reference"] else ():
         names = " with ".join(clip[key] for key in ("clip", *ROLES) if key in clip)
@@ -723,7 +723,7 @@ def _sounds(choice: str) -> dict[str, Any]:
 def _with_unit(value: float, unit: str) -> str:
     """A measure as text; its unit as :class:`iminet_viz.patterns.evidence.Measure` has it."""
     if unit == "%":
-        return f"{value:.0%}"
+        return f"{value:.0%}" if abs(value) >= 0.1 else f"{value:.1%}"
     return f"{value:.3g}" + {"x": " times", "dB": " dB"}.get(unit, "")
 
 

@@ -45,6 +45,7 @@ from iminet_viz.app._gate import find_file
 from iminet_viz.errors import AppError, GalleryError, PatternError
 from iminet_viz.gallery import read_pattern
 from iminet_viz.patterns import engine, objectives
+from iminet_viz.patterns.evidence import MEASURES
 from iminet_viz.plotting import plot_pattern
 
 NEURON = "tl-iminet-conv123/imitation.conv1/12"
@@ -293,9 +294,31 @@ def test_a_pattern_is_shown_with_its_twin_both_sounds_and_every_measure(context)
             assert f"gradio_api/file=@gallery/{one['folder']}/{name}" in addresses
     assert context.link("patterns", id=twin["id"]) in addresses
     for measure in context.gallery.measures.values():
-        assert measure["label"] in found.text and measure["meaning"] in found.text
+        shown = not measure.get("pairs_only")
+        assert (measure["label"] in found.text) == shown == (measure["meaning"] in found.text)
     for clip in entry["reference"]["top"]:
         assert clip["clip"] in found.text
+
+
+def test_what_the_sides_of_a_pair_give_is_shown(context):
+    pair = {
+        "activation": 80.0,
+        "silence": 5.0,
+        "alone": {"imitation": 56.7, "recording": 27.0},
+        "shares": {"imitation": 51.0, "recording": 24.0},
+        "synergy": 1.3,
+        "others": 2,
+        "kept": {"imitation": 0.28, "recording": None},
+        "envelope": 0.071,
+        "spectrum": 0.52,
+        "across": {"envelope": 0.11, "spectrum": None},
+    }
+    gallery = Gallery(measures={key: dataclasses.asdict(measure) for key, measure in MEASURES.items()})
+    entry = {"pair": pair, "evidence": {"synergy_share": 1.3 / 80}, "inputs": {"imitation": {}, "recording": {}}}
+    found = Elements(str(_figure.pair_table(gallery, entry))).text
+    for text in ("56.7", "68 %", "32 %", "28 %", "1.6 %", "0.071", "of other pairs 0.11", "2 other pairs to put in"):
+        assert text in found.replace("\u00a0", " "), text
+    assert _figure.pair_table(gallery, {**entry, "pair": None}) is None is _figure.pair_table(gallery, {"evidence": {}})
 
 
 def test_real_clips_are_heard_where_the_gallery_has_them(gallery_copy):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from iminet_viz import explanation
+from iminet_viz.assessment import AssessSettings
 from iminet_viz.attribution import ExplainSettings, explain_match, explain_neuron, load_sides
 from iminet_viz.audio import save_audio
 from iminet_viz.checkpoint import untrained_model
@@ -18,6 +19,7 @@ from iminet_viz.errors import GalleryError
 from iminet_viz.explanation import NAMES, claim_folder, find_patterns, make_patterns, write_explanation
 from iminet_viz.gallery import read_pattern
 from iminet_viz.patterns.engine import EngineConfig
+from iminet_viz.sonification import SonifySettings
 
 QUICK = ExplainSettings(steps=2, window=(1.0, 1.0), fractions=2, controls=1, perturbations=1)
 EVIL = "<img src=x onerror=alert(1)>\"'& \u2028.wav"
@@ -154,6 +156,8 @@ def test_units_lead_to_patterns_of_this_very_model(explained, clips, tmp_path):
 
 def test_units_that_the_gallery_lacks_get_a_pattern_in_the_folder(model, explained, clips, tmp_path, monkeypatch):
     monkeypatch.setattr(explanation, "EngineConfig", lambda: EngineConfig(steps=1, precision="32"))
+    sound = (SonifySettings(mel_iterations=2, griffin_lim_iterations=1),)
+    monkeypatch.setattr(explanation, "AssessSettings", lambda **given: AssessSettings(shortlist=sound, **given))
     first, second, third = (unit for unit, _ in explained.units[:3])
     steps = []
     made = make_patterns(model, explained, {second}, 3, report=lambda *done: steps.append(done))

@@ -18,6 +18,7 @@ PLATE_LEFT, PLATE_WIDTH = 0.1, 0.7553
 METHODS = {"griffin-lim": "Griffin-Lim", "direct": "Direct"}
 TOWERS = {"imitation": "Imitation tower", "recording": "Recording tower"}
 NONE = "–"
+ROLES = ("imitation", "recording")
 THIN = "\u00a0"
 
 
@@ -291,7 +292,7 @@ def evidence_table(gallery: Gallery, entry: Mapping[str, Any]) -> Markup:
         )
     ]
     for key, measure in gallery.measures.items():
-        if measure.get("pairs_only") and len(entry["inputs"]) < 2:
+        if measure.get("pairs_only"):  # see pair_table
             continue
         text = measure_text(gallery, entry, key)
         spread = own.get(f"{key}_se")
@@ -310,6 +311,32 @@ def evidence_table(gallery: Gallery, entry: Mapping[str, Any]) -> Markup:
     )
     rows += [("Converged", *converged), ("Steps", entry.get("steps", NONE), "Of gradient ascent that were taken.")]
     return table("Evidence", ("Measure", "Value", "What it means"), rows)
+
+
+def pair_table(gallery: Gallery, entry: Mapping[str, Any]) -> Markup | None:
+    """What the two sides of an fc1 unit's pair give, and how alike they are; None where there are no two."""
+    pair = entry.get("pair")
+    if not pair:
+        return None
+
+    def meaning(key: str) -> str:
+        return str(gallery.measures.get(key, {}).get("meaning", ""))
+
+    def across(name: str) -> str:
+        return "" if pair["across"][name] is None else f"of other pairs {number(pair['across'][name], 2)}"
+
+    gained = pair["activation"] - pair["silence"]
+    shares = [percent(pair["shares"][role] / gained if gained > 0 else None) for role in ROLES]
+    swapped = f"{plural(pair['others'], 'other pair')} to put in. " + meaning("swap_kept")
+    rows = [
+        ("Alone", *(number(pair["alone"][role]) for role in ROLES), "Activation of one side, silence on the other."),
+        ("Share", *shares, meaning("imitation_share")),
+        ("Synergy", number(pair["synergy"]), measure_text(gallery, entry, "synergy_share"), meaning("synergy_share")),
+        ("Kept after a swap", *(percent(pair["kept"][role]) for role in ROLES), swapped),
+        ("Alike in time", number(pair["envelope"], 2), across("envelope"), meaning("alike_in_time")),
+        ("Alike in timbre", number(pair["spectrum"], 2), across("spectrum"), meaning("alike_in_timbre")),
+    ]
+    return table("The two sides", ("Measure", "Imitation", "Recording", "What it means"), rows)
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:

@@ -540,6 +540,7 @@ def show_made(context: Context, entry: Mapping[str, Any]) -> Markup:
             class_="iv-verdict",
         ),
         tag("div", *charts, class_="iv-pairup") if charts else None,
+        pieces.pair_table(gallery, entry),
         pieces.evidence_table(gallery, entry),
         class_="iv-stack",
     )

@@ -248,6 +248,7 @@ def _show(context: Context, entry: Mapping[str, Any]) -> Markup:
         tag("div", own, _twin(context, entry), class_="iv-pairup"),
         tag("div", pieces.badges(entry), tag("p", pieces.verdict(entry)), pieces.doubts(entry), class_="iv-verdict"),
         tag("div", *charts, class_="iv-pairup") if charts else None,
+        pieces.pair_table(gallery, entry),
         pieces.evidence_table(gallery, entry),
         _downloads(context, entry),
         class_="iv-stack",
