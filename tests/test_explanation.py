@@ -16,7 +16,14 @@ from iminet_viz.attribution import ExplainSettings, explain_match, explain_neuro
 from iminet_viz.audio import save_audio
 from iminet_viz.checkpoint import untrained_model
 from iminet_viz.errors import GalleryError
-from iminet_viz.explanation import NAMES, claim_folder, find_patterns, make_patterns, write_explanation
+from iminet_viz.explanation import (
+    NAMES,
+    _replace_units,
+    claim_folder,
+    find_patterns,
+    make_patterns,
+    write_explanation,
+)
 from iminet_viz.gallery import read_pattern
 from iminet_viz.patterns.engine import EngineConfig
 from iminet_viz.sonification import SonifySettings
@@ -174,12 +181,21 @@ def test_units_that_the_gallery_lacks_get_a_pattern_in_the_folder(model, explain
         )
         assert set(pattern["sounds"]) == {"imitation", "recording"}
         assert pattern["warnings"] == read_pattern(out / "units" / str(unit)).evidence.warnings()
-    (out / "units" / "mine.txt").write_text("stays")
-    write_explanation(out, explained, clips, force=True, patterns=made[:1])
-    assert {path.name for path in (out / "units").iterdir()} == {str(first), "mine.txt"}
-    (out / "units" / "mine.txt").unlink()
-    write_explanation(out, explained, clips, force=True)
-    assert not (out / "units").exists()
+
+
+def test_patterns_of_an_earlier_explanation_go_and_nothing_else(tmp_path):
+    made, there = tmp_path / "made", tmp_path / "units"
+    for name in ("units/3", "units/5", "made/5"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "pattern.json").write_text(name)
+    (there / "mine.txt").write_text("stays")
+    _replace_units(made, there)
+    assert {path.name for path in there.iterdir()} == {"5", "mine.txt"}
+    assert (there / "5" / "pattern.json").read_text() == "made/5"
+    (there / "mine.txt").unlink()
+    _replace_units(tmp_path / "nothing", there)
+    assert not there.exists()
+    _replace_units(tmp_path / "nothing", there)  # an explanation without units
 
 
 def test_units_that_add_nothing_or_are_not_asked_for_get_none(model, explained):
