@@ -30,7 +30,7 @@ from iminet_viz.patterns.evidence import single_term, unit_columns
 
 ROLES = ("imitation", "recording")
 RESAMPLES = 2_000
-AT_ONCE = 8  # pairs in the network: one of the imitation tower's maps takes 4 MB
+AT_ONCE = 8  # sides in a tower: conv1's maps of one imitation take 3 MB
 
 
 @dataclasses.dataclass(frozen=True)
