@@ -580,7 +580,19 @@ def _engine(values: dict[str, Any]) -> Any:
     return EngineConfig(**given, reachable=not values["unconstrained"])
 
 
-@main.command(context_settings={"ignore_unknown_options": True})  # -1 is a number: the model says which there are
+class _Numbered(click.Command):
+    """Says of -1 that it is no neuron, where click would say that it is no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not error.option_name.lstrip("-").isdigit():
+                raise
+            raise click.UsageError("neurons count from 0, none is negative", ctx) from None
+
+
+@main.command(cls=_Numbered)
 @click.argument("model")
 @click.argument("layer")
 @click.argument("neuron", type=int)
