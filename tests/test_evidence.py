@@ -16,6 +16,7 @@ from iminet_viz.frontends import IMITATION, RECORDING, frontend_of
 from iminet_viz.patterns import evidence
 from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize
 from iminet_viz.patterns.evidence import (
+    AS_ALIKE,
     FILE_NAME,
     MEASURES,
     Evidence,
@@ -455,7 +456,9 @@ def test_evidence_of_a_pattern_with_stored_references():
         ({"alive": 0.0}, "hardly fires"),
         ({"percentile": 94.0}, "excite the neuron more"),
         ({"realizability": 0.31}, "no sound has this picture"),
-        ({"stability": 0.5, "control": 0.5}, "random weights"),
+        ({"stability": 0.97, "control": AS_ALIKE}, "also found in random nets"),
+        ({"control": AS_ALIKE}, "also found in random nets"),
+        ({"stability": 0.5, "control": 0.5}, "also found in random nets"),
     ],
 )
 def test_what_is_no_evidence_says_so(values, word):
@@ -464,8 +467,10 @@ def test_what_is_no_evidence_says_so(values, word):
 
 
 def test_what_is_good_evidence_has_no_warning():
-    good = Evidence(relu_transfer=0.5, alive=0.05, percentile=95, realizability=0.3, stability=0.6, control=0.5)
+    good = Evidence(relu_transfer=0.5, alive=0.05, percentile=95, realizability=0.3, stability=0.97, control=0.899)
     assert good.warnings() == Evidence().warnings() == []
+    for less in ({"stability": 0.6, "control": 0.59}, {"stability": None}):
+        assert dataclasses.replace(good, **less).warnings() == []
 
 
 @pytest.mark.parametrize("config", [IMITATION, RECORDING], ids=["imitation", "recording"])
