@@ -302,6 +302,17 @@ def test_what_random_nets_show_too_is_said():
     assert not finding("finer", -0.7, 0.6, paired=True).also_random
 
 
+def test_nets_are_held_against_the_two_random_nets_that_differ_most():
+    def net(level: float) -> dict:
+        return {"recording.conv1": {"edge_energy": [level] * 8}}
+
+    measures = {"a": net(2), "b": net(1), "random": {}}
+    (found,) = comparison._judge(("a", "b"), measures, [net(5), net(5), net(6)], {}, 0)
+    assert (found.claim, found.verdict, found.random.delta, found.says) == ("sharper", "holds", 1, "as in random nets")
+    (found,) = comparison._judge(("a", "b"), measures, [net(5), net(5)], {}, 0)
+    assert (found.random.delta, found.says) == (0, "holds")
+
+
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
