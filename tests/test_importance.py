@@ -48,6 +48,7 @@ def model() -> TrainedModel:
         for part, neuron in CONSTANT:  # neurons that say the same of every clip
             layer = made.network.get_submodule(part)
             layer.weight[neuron], layer.bias[neuron] = 0, 1
+        made.network.fc2.weight[0, 30] = 9  # listened to: what would be put in its place would be heard
         # neurons that nobody listens to
         made.network.imitation.block("conv2").conv.weight[:, 4] = 0
         made.network.recording.block("conv3").conv.weight[:, 7] = 0
