@@ -7,7 +7,8 @@ the paper's section VII becomes measures (:mod:`iminet_viz.patterns.complexity`,
 same pipeline: what they show too was not learned.
 
 The effect size is Cliff's delta, which needs no distribution: how much more often the one is larger than the other, -1
-to 1. Over twins it is taken within pairs. "holds" is an interval above 0, "does not hold" one below 0.
+to 1. Over twins it is taken within pairs. "holds" is an interval above 0, "does not hold" one below 0; how a claim's
+verdict comes about is said in :data:`RULE`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
 from iminet_viz.patterns.objectives import Objective
 from iminet_viz.patterns.pair_evidence import PairStudy, study_pairs
 
-FORMAT = 1
+FORMAT = 2
 RESAMPLES = 2_000
 SHUFFLES = 20  # of the clips, for the null of matching
 PROFILE_CLIPS = 64  # that say what a real spectrogram's modulations are
@@ -98,6 +99,15 @@ class LayerMatch:
     cka_random_pairs: tuple[float, ...]
 
 
+# what a measurement can say of its claim, and what becomes of all that it says
+HOLDS, DOES_NOT_HOLD, AS_RANDOM, UNDECIDED = SAYINGS = ("holds", "does not hold", "as in random nets", "undecided")
+RULE = (
+    "A claim’s verdict is what more than half of its measurements say, and one that random nets show too says only "
+    f"“{AS_RANDOM}”, which is neither for nor against; without such a majority it is “mixed” if some are for and some "
+    f"against, else “{UNDECIDED}”."
+)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Twin:
     """Patterns of a matched pair of neurons; ``drawn`` at random, or shown as one of the best matched only."""
@@ -124,8 +134,8 @@ class Effect:
         """``holds``, ``does not hold`` or ``undecided``."""
         enough = self.n[0] >= FEWEST_PAIRS if self.paired else min(self.n) >= FEWEST_EACH
         if not enough or self.interval[0] <= 0 <= self.interval[1]:
-            return "undecided"
-        return "holds" if self.interval[0] > 0 else "does not hold"
+            return UNDECIDED
+        return HOLDS if self.interval[0] > 0 else DOES_NOT_HOLD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,11 +167,16 @@ class Finding:
     @property
     def also_random(self) -> bool:
         """Whether random nets show it too, or two of them differ as much."""
-        if self.verdict == "undecided" or self.random is None:
+        if self.verdict == UNDECIDED or self.random is None:
             return False
         if self.effect.paired and self.claim in TRAINING:
             return self.random.delta >= abs(self.effect.delta)
         return self.random.verdict == self.verdict
+
+    @property
+    def says(self) -> str:
+        """One of :data:`SAYINGS`: the verdict, or that random nets show it too, which says nothing of learning."""
+        return AS_RANDOM if self.also_random else self.verdict
 
 
 CLAIMS = {
@@ -226,20 +241,24 @@ class Comparison:
     measures: dict[str, dict[str, dict[str, list[float]]]]
     left_out: tuple[dict[str, str], ...]
 
-    def verdict_of(self, claim: str) -> str:
-        """Sum a claim's measurements up: what more than half of them say; else "mixed" if some contradict others.
+    def tally(self, claim: str) -> dict[str, int]:
+        """How many of a claim's measurements say what, by :data:`SAYINGS`.
 
         Raises:
             KeyError: no such claim, or nothing was measured of it.
         """
-        verdicts = [finding.verdict for finding in self.findings if finding.claim == claim]
-        if not verdicts:
+        said = [finding.says for finding in self.findings if finding.claim == claim]
+        if not said:
             raise KeyError(claim)
-        counts = {verdict: verdicts.count(verdict) for verdict in ("holds", "does not hold")}
-        for verdict, count in counts.items():
-            if 2 * count > len(verdicts):
-                return verdict
-        return "mixed" if all(counts.values()) else "undecided"
+        return {saying: said.count(saying) for saying in SAYINGS}
+
+    def verdict_of(self, claim: str) -> str:
+        """Sum a claim's measurements up by :data:`RULE`; raises as :meth:`tally`."""
+        counts = self.tally(claim)
+        most = max(counts, key=lambda saying: counts[saying])
+        if 2 * counts[most] > sum(counts.values()):
+            return most
+        return "mixed" if counts[HOLDS] and counts[DOES_NOT_HOLD] else UNDECIDED
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the patterns' arrays, as JSON values."""
@@ -253,10 +272,12 @@ class Comparison:
             "settings": dataclasses.asdict(self.settings),
             "clips": self.clips,
             "effect": "Cliff's delta, within pairs of twins where paired; 95 % bootstrap interval over neurons",
+            "rule": RULE,
             "claims": {
                 key: {
                     "text": CLAIMS[key],
                     "verdict": self.verdict_of(key),
+                    "tally": self.tally(key),
                     "findings": [_finding_dict(finding) for finding in self.findings if finding.claim == key],
                 }
                 for key in claims
@@ -772,7 +793,8 @@ def _measure(
             for role, complexity in pattern_complexity(pattern).items():
                 own = complexity.as_dict()
                 config, level = pattern.frontends[role], pattern.db_statistics[role]
-                if isinstance(config, LogMelConfig) and layer in ends:
+                drawn_as_sound = pattern.config.parameterization == "spectrum" and pattern.config.reachable
+                if isinstance(config, LogMelConfig) and layer in ends and not drawn_as_sound:
                     # a fit for each frame: every fourth is enough for a median
                     every = pattern.inputs[role][:, ::4]
                     fewer = dataclasses.replace(config, n_frames=every.shape[1])
@@ -948,4 +970,5 @@ def _finding_dict(finding: Finding) -> dict[str, Any]:
         "unit": MEASURES[finding.measure],
         "verdict": finding.verdict,
         "also_random": finding.also_random,
+        "says": finding.says,
     }

@@ -13,7 +13,7 @@ The same arguments give the same bytes on the same machine, also after an interr
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -24,9 +24,14 @@ import numpy as np
 from iminet_viz.audio import atomic_path
 from iminet_viz.checkpoint import TrainedModel, read_json, write_json
 from iminet_viz.comparison import (
+    AS_RANDOM,
     CLAIMS,
+    DOES_NOT_HOLD,
+    HOLDS,
     MEASURES,
+    RULE,
     TRAINING,
+    UNDECIDED,
     CompareSettings,
     Comparison,
     Effect,
@@ -91,7 +96,7 @@ SAID = {
     "pair-timbre": "Paper: “but with timbre being different”. That sides are no more alike in spectrum than those of "
     "other pairs cannot be proved, so undecided here means: no likeness was found.",
 }
-BADGES = {"holds": "yes", "does not hold": "no"}
+BADGES = {HOLDS: "yes", DOES_NOT_HOLD: "no"}
 
 
 def build_report(
@@ -153,6 +158,12 @@ def describe(comparison: Comparison) -> list[str]:
         for claim in CLAIMS
         if _of(comparison, claim)
     ]
+
+
+def say_tally(tally: Mapping[str, int]) -> str:
+    """In words: how many measurements say what; see :meth:`iminet_viz.comparison.Comparison.tally`."""
+    words = {HOLDS: "for it", DOES_NOT_HOLD: "against it"}
+    return ", ".join(f"{count} {words.get(saying, saying)}" for saying, count in tally.items() if count)
 
 
 def describe_left_out(comparison: Comparison) -> list[str]:
@@ -333,7 +344,7 @@ def _summary(comparison: Comparison) -> str:
             f"<p>{escape(_sentence(comparison, claim))}</p></div>"
         )
     return (
-        "<section id='claims'><h2>What holds</h2>"
+        f"<section id='claims'><h2>What holds</h2><p>{RULE}</p>"
         + _plainly(comparison)
         + f"<div class='claims'>{''.join(rows)}</div></section>"
     )
@@ -347,22 +358,14 @@ def _plainly(comparison: Comparison) -> str:
             by_verdict.setdefault(comparison.verdict_of(claim), []).append(f"“{text}”")
     parts = []
     for verdict, words in (
-        ("holds", "These nets show what the paper saw:"),
+        (HOLDS, "These nets show what the paper saw, and random nets do not:"),
         ("mixed", "Some measurements say yes, others the contrary:"),
-        ("does not hold", "They show the contrary of:"),
-        ("undecided", "They do not show, with the neurons measured, what the paper saw:"),
+        (DOES_NOT_HOLD, "They show the contrary of:"),
+        (AS_RANDOM, "Nets with random weights show or differ as much, so it is no proof of learning:"),
+        (UNDECIDED, "They do not show, with the neurons measured, what the paper saw beyond random nets:"),
     ):
         if found := by_verdict.get(verdict):
             parts.append(f"{words} {_listed(found)}.")
-    too = [
-        f"“{text}”"
-        for claim, text in CLAIMS.items()
-        if claim not in TRAINING
-        and (held := [f for f in _of(comparison, claim) if f.verdict == "holds"])
-        and sum(f.also_random for f in held) * 2 > len(held)
-    ]
-    if too:
-        parts.append(f"Nets with random weights show as well, so it is architecture and not learning: {_listed(too)}.")
     return f"<ul class='plain'>{''.join(f'<li>{part}</li>' for part in parts)}</ul>"
 
 
@@ -371,11 +374,12 @@ def _reading() -> str:
         "Effect size": "Cliff’s delta: how much more often a value of the one is larger than one of the other, from -1 "
         "to 1. Between twins, each neuron is compared with its own twin only.",
         "Verdict": "The bar is a 95 % bootstrap interval over neurons, drawn within layers: all above 0 is “holds”, "
-        "all below 0 “does not hold”, else “undecided”. Of twenty measurements of nothing one would look decided, so a "
-        "claim is summed up as more than half of its measurements say.",
-        "Random nets": "The same architecture with random weights, through the same pipeline, in grey. For what "
-        "compares pre-trained with scratch, grey is the difference of those two random nets that differ most: nets "
-        "differ by chance, and an interval over neurons does not know that.",
+        "all below 0 “does not hold”, else “undecided”. Of twenty measurements of nothing one would look decided, so "
+        "no single one decides a claim.",
+        "Random nets": "The same architecture with random weights, through the same pipeline, in grey. They show a "
+        "measurement too if theirs has the same verdict. For what compares pre-trained with scratch, grey is the "
+        "difference of those two random nets that differ most, and they show it too if they differ as much, whichever "
+        "way: nets differ by chance, and an interval over neurons does not know that.",
     }
     return (
         "<section id='reading'><h2>How to read it</h2><dl class='words'>"
@@ -460,12 +464,11 @@ def _claim_section(comparison: Comparison, claim: str, figures: dict[str, tuple[
         *("where", "measure", "verdict", "effect", "random nets", "n"),
         *((f"median of {same[0]}", f"median of {same[1]}") if same else ("claimed larger: median", "against: median")),
     )
-    too = ", but random nets differ as much" if claim in TRAINING else ", random nets too"
     rows = [
         [
             finding.where,
             _short(finding.measure),
-            finding.verdict + too * finding.also_random,
+            finding.verdict + f", {AS_RANDOM}" * finding.also_random,
             _effect(finding.effect),
             _effect(finding.random) if finding.random else "",
             f"{finding.effect.n[0]} pairs" if finding.effect.paired else " / ".join(map(str, finding.effect.n)),
@@ -588,16 +591,15 @@ def _left_out(comparison: Comparison) -> str:
 def _sentence(comparison: Comparison, claim: str) -> str:
     """How many measurements say what, and what random nets do."""
     found = _of(comparison, claim)
-    text = f"{_tally(comparison, claim)[0].upper()}{_tally(comparison, claim)[1:]}."
+    tally = _tally(comparison, claim)
+    text = f"{tally[0].upper()}{tally[1:]}."
     nulls = [finding for finding in found if finding.random]
-    if claim in TRAINING and (decided := [finding for finding in nulls if finding.verdict != "undecided"]):
-        text += (
-            f" Two random nets differ as much in {sum(f.also_random for f in decided)} of the {len(decided)} decided."
-        )
-    elif nulls and claim not in TRAINING:
-        shown = sum(finding.random is not None and finding.random.verdict == "holds" for finding in nulls)
+    if nulls and claim not in TRAINING:
+        shown = sum(finding.random is not None and finding.random.verdict == HOLDS for finding in nulls)
         text += f" Random nets show it in {shown} of {len(nulls)}."
-    opposite = [finding for finding in found if finding.verdict == "does not hold"]
+    elif not nulls:
+        text += " Without random nets beside them nobody knows whether it was learned."
+    opposite = [finding for finding in found if finding.says == DOES_NOT_HOLD]
     if opposite:
         strongest = min(opposite, key=lambda finding: finding.effect.delta)
         text += (
@@ -608,13 +610,11 @@ def _sentence(comparison: Comparison, claim: str) -> str:
 
 
 def _tally(comparison: Comparison, claim: str) -> str:
-    found = _of(comparison, claim)
-    words = {"holds": "for it", "does not hold": "against it", "undecided": "undecided"}
-    counts = {word: sum(finding.verdict == verdict for finding in found) for verdict, word in words.items()}
-    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    if len(found) in counts.values() and len(found) > 1:
-        return f"all {len(found)} measurements {said.removeprefix(f'{len(found)} ')}"
-    return f"of {len(found)} measurements {said}" if len(found) > 1 else f"one measurement, {said.removeprefix('1 ')}"
+    tally = comparison.tally(claim)
+    total, said = sum(tally.values()), say_tally(tally)
+    if total in tally.values() and total > 1:
+        return f"all {total} measurements {said.removeprefix(f'{total} ')}"
+    return f"of {total} measurements {said}" if total > 1 else f"one measurement, {said.removeprefix('1 ')}"
 
 
 def _of(comparison: Comparison, claim: str) -> list[Finding]:

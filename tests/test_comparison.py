@@ -75,7 +75,11 @@ def permuted(model: TrainedModel, seed: int) -> tuple[TrainedModel, dict[str, np
             order = torch.from_numpy(rng.permutation(len(weight)))
             weight = weight if before is None else weight[:, before]
             block.conv.weight.data = weight[order].contiguous()
-            block.conv.bias.data = block.conv.bias.data[order]
+            for each in (block.conv.bias, block.norm.weight, block.norm.bias):
+                each.data = each.data[order]
+            block.norm.running_mean, block.norm.running_var = (
+                values[order] for values in (block.norm.running_mean, block.norm.running_var)
+            )
             orders[f"{role}.{name}"] = order.numpy()
             before = order
         channels, bands, frames = list(tower.output_shapes().values())[-1]
@@ -94,12 +98,19 @@ def permuted(model: TrainedModel, seed: int) -> tuple[TrainedModel, dict[str, np
 
 
 def test_a_net_matches_its_own_permuted_copy_at_one_and_itself_too(clips):
-    model = untrained_model("tl-iminet", 3)
+    model = untrained_model("tl-iminet", 3, {"batch_norm": True})
+    torch.manual_seed(0)
     torch.nn.init.normal_(model.network.fc1.bias, std=0.1)
+    for part in model.network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):  # as training leaves it: each channel another
+            for values, low, high in (
+                *((part.weight, 0.5, 1.5), (part.bias, -0.2, 0.2)),
+                *((part.running_mean, -0.2, 0.2), (part.running_var, 0.5, 2.0)),
+            ):
+                torch.nn.init.uniform_(values, low, high)
     copied, orders = permuted(model, 0)
     files = [(path.name, path) for path in sorted(clips.rglob("*.wav"))]
     references = [evidence.compute_references(net, files) for net in (model, copied)]
-    torch.manual_seed(0)
     pair = [torch.randn(2, 1, *frontend.config.shape) for frontend in model.frontends.values()]
     with torch.no_grad():
         torch.testing.assert_close(model.network(*pair), copied.network(*pair))  # the copy does the same
@@ -216,21 +227,65 @@ def effect(delta: float, paired: bool = False) -> Effect:
     return Effect(delta, (delta - 0.1, delta + 0.1), (9, 9), paired, (0.0, 0.0))
 
 
+FOR, AGAINST, OPEN = (0.9, 0.0), (-0.9, 0.0), (0.0, 0.9)  # effect and that of random nets
+RANDOM_FOR, RANDOM_AGAINST = (0.9, 0.9), (-0.9, -0.9)
+
+
 @pytest.mark.parametrize(
-    ("deltas", "verdict"),
+    ("effects", "verdict"),
     [
-        ((0.9, 0.9, 0), "holds"),
-        ((0.9, -0.9, -0.9), "does not hold"),
-        ((0.9, -0.9, 0, 0), "mixed"),
-        ((0.9, 0, 0), "undecided"),
-        ((0.9, 0), "undecided"),
+        ((FOR, FOR, OPEN), "holds"),
+        ((FOR, AGAINST, AGAINST), "does not hold"),
+        ((FOR, AGAINST, OPEN, OPEN), "mixed"),
+        ((FOR, OPEN, OPEN), "undecided"),
+        ((FOR, OPEN), "undecided"),
+        # what random nets show too is neither for ...
+        ((FOR, FOR, RANDOM_FOR, OPEN, OPEN), "undecided"),
+        ((FOR, RANDOM_FOR, RANDOM_FOR, OPEN), "undecided"),
+        # ... nor against
+        ((AGAINST, AGAINST, RANDOM_AGAINST, OPEN, OPEN), "undecided"),
+        ((FOR, FOR, FOR, RANDOM_AGAINST, RANDOM_AGAINST), "holds"),
+        ((FOR, RANDOM_AGAINST, OPEN), "undecided"),
+        ((FOR, AGAINST, RANDOM_AGAINST, RANDOM_AGAINST), "mixed"),
+        ((FOR, RANDOM_FOR, RANDOM_FOR), "as in random nets"),
+        ((FOR, RANDOM_FOR, RANDOM_AGAINST), "as in random nets"),
     ],
 )
-def test_a_claim_is_summed_up_by_more_than_half(made, deltas, verdict):
-    findings = tuple(Finding("sharper", "x", "order", ("a", "b"), effect(delta), None) for delta in deltas)
-    assert dataclasses.replace(made, findings=findings).verdict_of("sharper") == verdict
+@pytest.mark.parametrize("claim", ["sharper", "complexity"])
+def test_a_claim_is_summed_up_by_more_than_half_beyond_random_nets(made, claim, effects, verdict):
+    paired = claim in comparison.TRAINING  # then two random nets that differ, whichever way
+    findings = tuple(
+        Finding(claim, "x", "order", ("a", "b"), effect(own, paired), effect(abs(of) if paired else of, paired))
+        for own, of in effects
+    )
+    changed = dataclasses.replace(made, findings=findings)
+    assert changed.verdict_of(claim) == verdict
+    assert changed.tally(claim) == {
+        "holds": effects.count(FOR),
+        "does not hold": effects.count(AGAINST),
+        "as in random nets": effects.count(RANDOM_FOR) + effects.count(RANDOM_AGAINST),
+        "undecided": effects.count(OPEN),
+    }
     with pytest.raises(KeyError):
         made.verdict_of("no such claim")
+
+
+def test_page_and_numbers_say_how_a_verdict_comes_about_and_what_did_not_count(made, tmp_path):
+    findings = tuple(
+        Finding("structure", "x", "order", ("a", "b"), effect(own, True), effect(abs(of), True))
+        for own, of in (FOR, FOR, FOR, RANDOM_FOR, RANDOM_AGAINST)
+    )
+    write_report(tmp_path, dataclasses.replace(made, findings=findings))
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert page.count(comparison.RULE) == 1
+    assert "Of 5 measurements 3 for it, 2 as in random nets." in page
+    assert page.count("<td class='left'>holds, as in random nets</td>") == 1
+    assert page.count("<td class='left'>does not hold, as in random nets</td>") == 1
+    stored = json.loads((tmp_path / "comparison.json").read_text())
+    claim = stored["claims"]["structure"]
+    assert stored["rule"] == comparison.RULE
+    assert claim["tally"] == {"holds": 3, "does not hold": 0, "as in random nets": 2, "undecided": 0}
+    assert [finding["says"] for finding in claim["findings"]] == ["holds"] * 3 + ["as in random nets"] * 2
 
 
 def test_what_random_nets_show_too_is_said():
@@ -245,6 +300,17 @@ def test_what_random_nets_show_too_is_said():
     # between two nets the size counts, whichever of them has more
     assert finding("finer", -0.5, 0.6, paired=True).also_random
     assert not finding("finer", -0.7, 0.6, paired=True).also_random
+
+
+def test_nets_are_held_against_the_two_random_nets_that_differ_most():
+    def net(level: float) -> dict:
+        return {"recording.conv1": {"edge_energy": [level] * 8}}
+
+    measures = {"a": net(2), "b": net(1), "random": {}}
+    (found,) = comparison._judge(("a", "b"), measures, [net(5), net(5), net(6)], {}, 0)
+    assert (found.claim, found.verdict, found.random.delta, found.says) == ("sharper", "holds", 1, "as in random nets")
+    (found,) = comparison._judge(("a", "b"), measures, [net(5), net(5)], {}, 0)
+    assert (found.random.delta, found.says) == (0, "holds")
 
 
 # --- the whole ------------------------------------------------------------------------------------------------------
@@ -270,6 +336,18 @@ def test_a_comparison_holds_what_was_measured(made, towers, clips):
     assert "fc1" in {entry["id"] for entry in made.left_out}  # one side only: no activations are known
     text = json.dumps(made.as_dict(), allow_nan=False)
     assert json.dumps(compare(*towers, clips, SMALL).as_dict()) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({}, False), ({"parameterization": "pixels"}, True), ({"reachable": False}, True)],
+    ids=["spectrum", "pixels", "unconstrained"],
+)
+def test_what_part_is_a_sounds_is_asked_only_where_not_all_of_it_must_be(towers, clips, changes, said):
+    engine = dataclasses.replace(QUICK, steps=1, **changes)
+    found = compare(*towers, clips, CompareSettings(neurons=1, best=0, random_nets=0, engine=engine))
+    asked = {finding.measure for finding in found.findings if finding.claim == "spectrogram"}
+    assert asked == {"band_concentration", "real_modulations", *["realizable"] * said}
 
 
 def test_pairs_of_a_net_with_two_towers_are_judged(clips):

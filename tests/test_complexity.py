@@ -102,6 +102,20 @@ def test_structure_on_every_scale_is_more_complex_than_noise_and_noise_more_than
 
 
 @every
+def test_blobs_rank_by_their_size_in_both_directions(config):
+    def blobs(cycles: int) -> np.ndarray:
+        return stripes(config, along_time=cycles) * stripes(config, along_bands=cycles)
+
+    coarse, fine = (measure_complexity(blobs(cycles), config, STD_DB) for cycles in (3, 9))
+    for one, cycles in ((coarse, 3), (fine, 9)):
+        assert one.temporal_centroid_hz == pytest.approx(cycles / config.duration_s, rel=0.03)
+        expected = cycles / config.shape[0] * bands_per_octave(config)
+        assert one.spectral_centroid_per_octave == pytest.approx(expected, rel=0.03)
+        assert one.octave_cells < measure_complexity(noise(config), config, STD_DB).octave_cells / 2
+    assert fine.edge_energy > 2 * coarse.edge_energy
+
+
+@every
 def test_noise_hardly_moves_the_modulation_of_the_strongest_ripples(config):
     pure = measure_complexity(stripes(config, 7, 5), config, STD_DB)
     noisy = measure_complexity(stripes(config, 7, 5) + noise(config), config, STD_DB)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from iminet_viz import direct
 from iminet_viz.audio import crest_db, quantize
 from iminet_viz.checkpoint import load_model, untrained_model
 from iminet_viz.direct import DirectSettings, make_direct, make_direct_many
 from iminet_viz.errors import PatternError
+from iminet_viz.frontends import IMITATION, RECORDING
 from iminet_viz.patterns.engine import EngineConfig, maximize, maximize_many
 from iminet_viz.patterns.objectives import channel, fc_unit
-from iminet_viz.sonification import SHORTLIST, activation_of, choose_griffin_lim, measure
+from iminet_viz.sonification import SHORTLIST, activation_of, choose_griffin_lim, frame_rate_buzz_db, measure
 
 ENGINE = EngineConfig(steps=24, precision="32")
 FEW = DirectSettings(steps=6, precision="32")
@@ -152,6 +154,40 @@ def test_what_does_not_fit_is_refused(model, made):
 def test_settings_out_of_range_are_refused(values):
     with pytest.raises(PatternError):
         DirectSettings(**values)
+
+
+# --- the limits, one by one -----------------------------------------------------------------------------------------
+
+
+def loud_noise(config, seed: int = 0) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal(config.n_samples).astype(np.float32)
+
+
+@pytest.mark.parametrize("config", [IMITATION, RECORDING], ids=["imitation", "recording"])
+def test_what_swells_with_every_frame_is_made_even_and_the_rest_stays(config):
+    rate = config.sample_rate / config.hop_length
+    time = np.arange(config.n_samples) / config.sample_rate
+    plain = loud_noise(config)
+    for phase in (0.0, 1.0):
+        buzzing = (plain * (1 + 0.7 * np.cos(2 * np.pi * rate * time + phase))).astype(np.float32)
+        side = direct._Side(config, [buzzing, plain], FEW, torch.device("cpu"))
+        heard = side.waveforms().detach().numpy()
+        buzz = [frame_rate_buzz_db(x, config.sample_rate, rate) for x in (buzzing, plain, *heard)]
+        assert buzz[0] > 15 and max(buzz[1:]) < 3
+        assert (
+            np.corrcoef(heard[1], side._limit(torch.from_numpy(plain)[None])[0])[0, 1] > 0.7
+        )  # it swells by chance, too
+
+
+@pytest.mark.parametrize("config", [IMITATION, RECORDING], ids=["imitation", "recording"])
+def test_what_sticks_out_is_turned_down_while_the_sound_is_raised(config):
+    plain, spiky = loud_noise(config), loud_noise(config)
+    spiky[:: config.n_samples // 7] = 2.0
+    side = direct._Side(config, [plain], FEW, torch.device("cpu"))
+    allowed = crest_db(plain) + FEW.crest_db
+    assert crest_db(side.waveforms().detach().numpy()[0]) < allowed  # which it hardly has to change
+    side.bins = direct._Side(config, [spiky], FEW, torch.device("cpu")).bins
+    assert crest_db(spiky) > allowed + 5 > crest_db(side.waveforms().detach().numpy()[0]) + 4.5
 
 
 # --- the choice of a Griffin-Lim sound ------------------------------------------------------------------------------

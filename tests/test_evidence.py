@@ -512,7 +512,9 @@ def test_evidence_of_a_pattern_with_stored_references():
         ({"alive": 0.0}, "hardly fires"),
         ({"percentile": 94.0}, "excite the neuron more"),
         ({"realizability": 0.31}, "no sound has this picture"),
-        ({"stability": 0.5, "control": 0.5}, "random weights"),
+        ({"stability": 0.97, "control": 0.9}, "also found in random nets"),
+        ({"control": 0.9}, "also found in random nets"),
+        ({"stability": 0.5, "control": 0.5}, "also found in random nets"),
     ],
 )
 def test_what_is_no_evidence_says_so(values, word):
@@ -521,8 +523,10 @@ def test_what_is_no_evidence_says_so(values, word):
 
 
 def test_what_is_good_evidence_has_no_warning():
-    good = Evidence(relu_transfer=0.5, alive=0.05, percentile=95, realizability=0.3, stability=0.6, control=0.5)
+    good = Evidence(relu_transfer=0.5, alive=0.05, percentile=95, realizability=0.3, stability=0.97, control=0.899)
     assert good.warnings() == Evidence().warnings() == []
+    for less in ({"stability": 0.6, "control": 0.59}, {"stability": None}):
+        assert dataclasses.replace(good, **less).warnings() == []
 
 
 @pytest.mark.parametrize("config", [IMITATION, RECORDING], ids=["imitation", "recording"])

@@ -17,6 +17,11 @@ from iminet_viz.patterns.evidence import load_input
 from iminet_viz.patterns.importance import measure_importance
 
 RECORDINGS, EACH = 5, 2
+CONSTANT = (
+    *((f"imitation.blocks.{name}.conv", neuron) for name, neuron in (("conv1", 9), ("conv2", 20), ("conv3", 2))),
+    *((f"recording.blocks.{name}.conv", neuron) for name, neuron in (("conv1", 9), ("conv2", 20), ("conv3", 2))),
+    ("fc1", 30),
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,12 @@ def pairs(tmp_path_factory) -> list[Pair]:
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
     made = untrained_model("tl-iminet", 3)
-    with torch.no_grad():  # neurons that nobody listens to
+    with torch.no_grad():
+        for part, neuron in CONSTANT:  # neurons that say the same of every clip
+            layer = made.network.get_submodule(part)
+            layer.weight[neuron], layer.bias[neuron] = 0, 1
+        made.network.fc2.weight[0, 30] = 9  # listened to: what would be put in its place would be heard
+        # neurons that nobody listens to
         made.network.imitation.block("conv2").conv.weight[:, 4] = 0
         made.network.recording.block("conv3").conv.weight[:, 7] = 0
         made.network.fc2.weight[0, 11] = 0
@@ -68,9 +78,17 @@ def test_a_neuron_without_outgoing_weights_is_worth_nothing(importance):
     assert importance["fc1"][:, 11].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(("layer", "channel"), [("imitation.conv2", 5), ("recording.conv1", 2), ("recording.conv3", 0)])
-def test_it_is_the_loss_of_a_net_whose_map_is_overwritten(model, pairs, importance, layer, channel):
+@pytest.mark.parametrize(("part", "neuron"), CONSTANT)
+def test_ablating_nothing_changes_nothing(importance, part, neuron):
+    """A neuron that already is its mean, which is not 0, and to which all above it listen."""
+    layer = part.replace(".blocks", "").removesuffix(".conv")
+    assert importance[layer][:, neuron].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("layer", ["imitation.conv2", "recording.conv1", "recording.conv3"])
+def test_it_is_the_loss_of_a_net_whose_map_is_overwritten(model, pairs, importance, layer):
     role, name = layer.split(".")
+    channel = int(importance[layer][1].argmax())  # one that matters
     recordings = sorted({pair.recording for pair in pairs})
     sides = {
         "imitation": torch.cat([load_input(model, "imitation", pair.imitation) for pair in pairs]),
@@ -78,10 +96,10 @@ def test_it_is_the_loss_of_a_net_whose_map_is_overwritten(model, pairs, importan
     }
     answers = np.array([[pair.recording == path for path in recordings] for pair in pairs])
 
-    def mrr() -> float:
+    def ranks() -> np.ndarray:
         query = model.network.query_half(sides["imitation"])
         scores = model.network.score_halves(query, model.network.candidate_half(sides["recording"]))
-        return float(reciprocal_ranks(scores.double().numpy(), answers).mean())
+        return reciprocal_ranks(scores.double().numpy(), answers)
 
     def overwrite(module, inputs, output):
         output = output.clone()
@@ -89,11 +107,14 @@ def test_it_is_the_loss_of_a_net_whose_map_is_overwritten(model, pairs, importan
         return output
 
     with torch.no_grad():
-        whole = mrr()
+        whole = ranks()
         hook = model.network.towers[role].block(name).register_forward_hook(overwrite)
-        ablated = mrr()
+        lost = whole - ranks()
         hook.remove()
-    assert importance[layer][0, channel] == pytest.approx(whole - ablated, abs=1e-6)
+    by_recording = lost.reshape(RECORDINGS, EACH).mean(axis=1)
+    error = np.sqrt(np.square(by_recording - by_recording.mean()).sum() / (RECORDINGS - 1) / RECORDINGS)
+    assert importance[layer][:, channel] == pytest.approx([lost.mean(), error], abs=1e-6)
+    assert error > 0
 
 
 def test_the_network_is_as_it_was(model, pairs):

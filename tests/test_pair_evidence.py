@@ -1,5 +1,6 @@
 """Shares, swaps and synergy are those of the network asked four times; likeness finds what was put in."""
 
+import copy
 import dataclasses
 import json
 
@@ -59,6 +60,25 @@ def test_values_are_those_of_the_network_asked_for_every_coalition(model, patter
         # linear before the ReLU: also in the network itself, not only in how it is summed here
         assert abs(before[0] - before[1] - before[2] + before[3]) < 1e-5 * abs(before[0])
         assert pair.synergy_before_relu == 0
+
+
+def test_synergy_before_the_relu_is_what_is_left_of_the_sums(model, patterns):
+    """Halves so unlike in size that float64 rounds their sums: what does not cancel is reported, not presumed."""
+    network = copy.deepcopy(model.network)
+    with torch.no_grad():
+        network.fc1.weight[:, : network.imitation.n_features] *= 1e20
+    changed = dataclasses.replace(model, network=network)
+    sides = [
+        torch.from_numpy(np.stack([pattern.inputs[role] for pattern in patterns] + [0 * patterns[0].inputs[role]]))
+        for role in ROLES
+    ]
+    with torch.no_grad():
+        query, candidate = network.query_half(sides[0][:, None]), network.candidate_half(sides[1][:, None])
+    found = study_pairs(changed, patterns).pairs
+    for row, pair in enumerate(found):
+        (a, c), (b, d) = ((float(half[row, pair.neuron]), float(half[-1, pair.neuron])) for half in (query, candidate))
+        assert pair.synergy_before_relu == (a + b) - (a + d) - (c + b) + (c + d)
+    assert any(pair.synergy_before_relu for pair in found)
 
 
 def test_shapley_shares_sum_to_what_the_pair_gains_over_silence(study):

@@ -12,10 +12,14 @@ from scipy.ndimage import gaussian_filter
 
 from iminet_viz import sonification
 from iminet_viz.audio import crest_db, find_audio, fit_length, load_audio
+from iminet_viz.checkpoint import DbStatistics, TrainedModel, load_model, untrained_model
 from iminet_viz.errors import FrontEndError, PatternError
 from iminet_viz.frontends import IMITATION, RECORDING, LogMel, LogMelConfig, to_mel_power
+from iminet_viz.patterns import engine
+from iminet_viz.patterns.engine import EngineConfig
 from iminet_viz.patterns.evidence import realizability
-from iminet_viz.sonification import SonifySettings, sonify
+from iminet_viz.patterns.objectives import channel, fc_unit
+from iminet_viz.sonification import PatternSound, SonifySettings, sonify
 
 # A second of each front end: what does not depend on the length is tested there.
 SHORT_IMITATION = dataclasses.replace(IMITATION, n_frames=120)
@@ -33,8 +37,8 @@ def seconds(config: LogMelConfig) -> np.ndarray:
     return np.arange(config.n_samples) / config.sample_rate
 
 
-def smooth_noise(config: LogMelConfig, seed: int) -> np.ndarray:
-    values = gaussian_filter(np.random.default_rng(seed).standard_normal(config.shape), 2.0)
+def smooth_noise(config: LogMelConfig, seed: int, cells: float = 2.0) -> np.ndarray:
+    values = gaussian_filter(np.random.default_rng(seed).standard_normal(config.shape), cells)
     return (values - values.mean()) / values.std()
 
 
@@ -324,3 +328,78 @@ def test_real_clips_stay_what_they_are(config: LogMelConfig, data_folder: Path) 
             differences.append(sound.crest_db - crest_db(np.fft.irfft(spectrum, len(waveform))))
     assert abs(np.median(differences)) < 3
     assert np.mean(np.abs(differences) < 6) >= 0.75
+
+
+# --- the loop is closed -----------------------------------------------------------------------------------------------
+
+
+def judge_as_its_own_picture(model: TrainedModel, layer: str, clips: dict[str, np.ndarray]) -> PatternSound:
+    """A clip's spectrogram as the pattern of the neuron that it excites most, and the clip as that pattern's sound."""
+    inputs, levels = {}, {}
+    for role in model.network.inputs_of(layer):
+        picture, *level = see(clips[role], model.frontends[role].config)
+        inputs[role], levels[role] = picture.astype(np.float32), DbStatistics(*level)
+    with torch.no_grad():
+        given = {role: torch.from_numpy(x)[None, None] for role, x in inputs.items()}
+        values = model.network.preactivation(layer, **given)[0].relu().flatten(1 if layer != "fc1" else 0)
+    neuron = int((values.mean(dim=1) if layer != "fc1" else values).argmax())
+    objective = fc_unit(neuron) if layer == "fc1" else channel(layer, neuron)
+    pattern = dataclasses.replace(
+        engine.maximize(model, channel("imitation.conv1", 0), EngineConfig(steps=1, precision="32")),  # any
+        objective=objective,
+        inputs=inputs,
+        frontends={role: model.frontends[role].config for role in inputs},
+        db_statistics=levels,
+        activation=engine.activation_of(model, objective, inputs),
+    )
+    return sonification.measure(model, pattern, {role: clips[role] for role in inputs}, "its own phase", {}, 1.0)
+
+
+LOOP = ("imitation.conv1", "imitation.conv3", "recording.conv1", "recording.conv3", "fc1")
+
+
+def test_a_made_up_clip_with_its_own_phase_keeps_all_of_its_activation() -> None:
+    model = untrained_model("tl-iminet", 0)
+    clips = {}
+    for role, frontend in model.frontends.items():
+        time = seconds(frontend.config)
+        clip = np.sin(2 * np.pi * (300 + 200 * time) * time) * np.exp(-time)
+        clip += 0.01 * np.random.default_rng(0).standard_normal(len(time))
+        clips[role] = fit_length(0.3 * clip.astype(np.float32), frontend.config.n_samples)
+    for layer in LOOP:
+        found = judge_as_its_own_picture(model, layer, clips)
+        assert found.activation_kept == pytest.approx(1, abs=1e-3)
+        for role in found.waveforms:
+            assert found.log_mel_error_db[role] < 0.1
+            assert found.crest_db[role] == pytest.approx(crest_db(clips[role]), abs=0.01)
+
+
+def test_a_real_clip_with_its_own_phase_keeps_all_of_its_activation(data_folder: Path) -> None:
+    model = load_model("tl-iminet-conv123")
+    for folder in ("telephone-imitations", "esc10"):
+        files = find_audio(data_folder / folder)
+        for path in files[:: len(files) // 2]:
+            clips = {
+                role: fit_length(load_audio(path, frontend.config.sample_rate), frontend.config.n_samples)
+                for role, frontend in model.frontends.items()
+            }
+            for layer in LOOP:
+                kept = judge_as_its_own_picture(model, layer, clips).activation_kept
+                assert kept == pytest.approx(1, abs=1e-3), (path, layer)
+
+
+@pytest.mark.parametrize(("config", "expected"), [(IMITATION, 0.3), (RECORDING, 0.08)], ids=["imitation", "recording"])
+def test_smooth_noise_is_as_far_from_any_sound_as_it_was_found_to_be(config: LogMelConfig, expected: float) -> None:
+    """Smoothed over one cell; single pictures are between .22 and .36, .06 and .09."""
+    found = [realizability(smooth_noise(config, seed, 1.0), config, -50, 16) for seed in range(4)]
+    assert np.mean(found) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("config", [IMITATION, RECORDING], ids=["imitation", "recording"])
+def test_every_real_clip_is_a_sound(config: LogMelConfig, data_folder: Path) -> None:
+    for folder in ("telephone-imitations", "esc10", "dirt-samples-subset"):
+        files = find_audio(data_folder / folder)
+        for path in files[:: len(files) // 3]:
+            clip = fit_length(load_audio(path, config.sample_rate), config.n_samples)
+            picture, *level = see(clip, config)
+            assert realizability(picture, config, *level) < 1e-3, path

@@ -185,12 +185,14 @@ def read_report(context: Context, folder: Path) -> Found:
         GalleryError: there is none, or it is damaged.
     """
     from iminet_viz.checkpoint import read_json
+    from iminet_viz.comparison import FORMAT
 
     context.url(folder / "comparison.json")
     numbers = read_json(folder / "comparison.json")
     try:
         found = Found(numbers, folder)
-        if len({*found.models}) == 2 and found.layers and numbers["kind"] == "comparison":
+        kind = numbers["kind"], numbers["format"]
+        if len({*found.models}) == 2 and found.layers and kind == ("comparison", FORMAT):
             for claim in numbers["claims"].values():
                 if not all(math.isfinite(f["effect"]["delta"]) for f in claim["findings"]):
                     raise ValueError
@@ -236,10 +238,10 @@ def compare_models(context: Context, first: str, second: str, neurons: int) -> I
 
     def work(report: Report) -> Found:
         report("Matching neurons", 0.0)
-        from iminet_viz.comparison import CompareSettings
+        from iminet_viz.comparison import FORMAT, CompareSettings
         from iminet_viz.comparison_report import build_report
 
-        out = made_here(context) / f"{'-'.join(marks)}-{neurons}"
+        out = made_here(context) / f"{'-'.join(marks)}-{neurons}-{FORMAT}"
         if not (out / "index.html").is_file():
             settings = CompareSettings(neurons=neurons, best=min(neurons, 4), random_nets=2)
 
@@ -330,10 +332,8 @@ def show(context: Context, found: Found) -> Markup:
             "What holds",
             "Effect size is Cliff’s delta: how much more often a value of the one is larger than one of the other, "
             "−1 to 1. "
-            "The bar is its 95 % bootstrap interval over neurons; grey is what random nets show, which was not "
-            "learned. A "
-            "claim is summed up as more than half of its measurements say; its strip shows the effects of all. Open "
-            "a claim to see each of them.",
+            f"The bar is its 95 % bootstrap interval over neurons; grey is what random nets show. {numbers['rule']} "
+            "A claim’s strip shows the effects of all its measurements; open it to see each of them.",
             tag("div", *rows, class_="iv-claims"),
         ),
         section(
@@ -362,17 +362,9 @@ def strip(findings: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def _claim(key: str, claim: Mapping[str, Any]) -> Markup:
-    from iminet_viz.comparison import TRAINING
-    from iminet_viz.comparison_report import SAID
+    from iminet_viz.comparison_report import SAID, say_tally
 
     findings = claim["findings"]
-    counts = {
-        word: sum(finding["verdict"] == verdict for finding in findings)
-        for verdict, word in (("holds", "for it"), ("does not hold", "against it"), ("undecided", "undecided"))
-    }
-    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    also = sum(bool(finding.get("also_random")) for finding in findings)
-    null = f"two random nets differ as much in {also}" if key in TRAINING else f"random nets show {also} of them too"
     effects = [float(finding["effect"]["delta"]) for finding in findings]
     verdict = str(claim["verdict"])
     summary = tag(
@@ -382,8 +374,8 @@ def _claim(key: str, claim: Mapping[str, Any]) -> Markup:
         strip(findings),
         tag(
             "span",
-            f"{plural(len(findings), 'measurement')}: {said}; effects {signed(min(effects))} to {signed(max(effects))}"
-            + f"; {null}." * bool(also),
+            f"{plural(len(findings), 'measurement')}: {say_tally(claim['tally'])}; effects {signed(min(effects))} to "
+            f"{signed(max(effects))}",
             class_="iv-quiet",
         ),
     )
@@ -392,12 +384,11 @@ def _claim(key: str, claim: Mapping[str, Any]) -> Markup:
 
 
 def _finding(finding: Mapping[str, Any]) -> Markup:
-    from iminet_viz.comparison import TRAINING
+    from iminet_viz.comparison import AS_RANDOM
     from iminet_viz.comparison_report import WORDS
 
     effect, random = finding["effect"], finding.get("random")
     verdict = str(finding["verdict"])
-    too = ", random nets differ as much" if finding["claim"] in TRAINING else ", random nets too"
     count = f"{effect['n'][0]} pairs" if effect["paired"] else f"{effect['n'][0]} and {effect['n'][1]}"
     medians = " against ".join(
         f"{side} {number(median)}" for side, median in zip(finding["sides"], effect["medians"], strict=True)
@@ -409,8 +400,8 @@ def _finding(finding: Mapping[str, Any]) -> Markup:
         tag("span", str(finding["where"]), class_="iv-quiet"),
         tag(
             "span",
-            verdict + too * bool(finding.get("also_random")),
-            class_=f"iv-badge {BADGES.get(verdict, '')}".strip(),
+            verdict + f", {AS_RANDOM}" * (finding["says"] == AS_RANDOM),
+            class_=f"iv-badge {BADGES.get(finding['says'], '')}".strip(),
         ),
         scale(effect, random),
         tag(
