@@ -327,8 +327,9 @@ class _Beginning:
     def append(self, block: Block) -> None:
         if not self.blocks:
             self.missing = round(LONGEST_S * block.rate)
-        self.blocks.append(block.waveform[: self.missing])
-        self.missing -= len(self.blocks[-1])
+        if self.missing:  # not even an empty part of a later one, which would keep all of it
+            self.blocks.append(block.waveform[: self.missing])
+            self.missing -= len(self.blocks[-1])
 
     @property
     def waveform(self) -> np.ndarray:
