@@ -768,7 +768,7 @@ class Library:
         """All windows of this version."""
         self._read_copy()
         if "windows" not in self._cached:
-            self._cached["windows"], self._cached["places"] = self._read_windows()
+            self._cached["windows"] = self._resident()[0]
         return self._cached["windows"]
 
     def _read_copy(self) -> None:
@@ -782,39 +782,41 @@ class Library:
         self._cached |= {("vectors", part): values for part, values in enumerate(found[1])}
         self._cached["windows"] = found[0]
 
-    def _read_windows(self) -> tuple[Windows, tuple[np.ndarray, np.ndarray]]:
+    def _resident(self) -> tuple[Windows, np.ndarray, np.ndarray]:
         """The windows, and where each row of the table has its place: row ids in order, ``(windows,)`` twice."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
+        if "resident" not in self._cached:
+            import pyarrow as pa
+            import pyarrow.compute as pc
 
-        found = self._read_table(
-            ["id", "path", "label", "licence", "text", "duration_s", "sha256"], f"window = 0 AND status = '{OK}'"
-        )
-        paths = found["path"].to_pylist()
-        order = sorted(range(len(paths)), key=paths.__getitem__)
-        found = found.take(pa.array(order, pa.int64()))
-        ids = found["id"].combine_chunks().cast(pa.string())
-        pieces = []
-        for batch in self._read(["id", "window", "start_s", "stop_s"], "window >= 0", row_id=True):
-            file = pc.index_in(batch["id"], ids).to_numpy(zero_copy_only=False)
-            pieces.append((file, *(batch[name].to_numpy() for name in ("window", "start_s", "stop_s", "_rowid"))))
-        columns = [np.concatenate(x) for x in zip(*pieces, strict=True)] or [np.zeros(0)] * 5
-        place = np.lexsort((columns[1], columns[0]))
-        kinds = (np.int32, np.int32, np.float64, np.float64)
-        file, number, start, stop = (x[place].astype(kind) for x, kind in zip(columns[:4], kinds, strict=True))
-        files = Files(
-            [os.fsdecode(path) for path in found["path"].to_pylist()],
-            found["label"].to_pylist(),
-            found["licence"].to_pylist(),
-            found["text"].to_pylist(),
-            found["duration_s"].to_numpy(),
-            found["sha256"].to_pylist(),
-        )
-        row_ids = columns[4].astype(np.uint64)
-        sorting = np.argsort(row_ids, kind="stable")
-        where = np.empty(len(place), np.int64)
-        where[place] = np.arange(len(place))
-        return Windows(file, number, start, stop, files), (row_ids[sorting], where[sorting])
+            found = self._read_table(
+                ["id", "path", "label", "licence", "text", "duration_s", "sha256"], f"window = 0 AND status = '{OK}'"
+            )
+            paths = found["path"].to_pylist()
+            order = sorted(range(len(paths)), key=paths.__getitem__)
+            found = found.take(pa.array(order, pa.int64()))
+            ids = found["id"].combine_chunks().cast(pa.string())
+            pieces = []
+            for batch in self._read(["id", "window", "start_s", "stop_s"], "window >= 0", row_id=True):
+                file = pc.index_in(batch["id"], ids).to_numpy(zero_copy_only=False)
+                pieces.append((file, *(batch[name].to_numpy() for name in ("window", "start_s", "stop_s", "_rowid"))))
+            columns = [np.concatenate(x) for x in zip(*pieces, strict=True)] or [np.zeros(0)] * 5
+            place = np.lexsort((columns[1], columns[0]))
+            kinds = (np.int32, np.int32, np.float64, np.float64)
+            file, number, start, stop = (x[place].astype(kind) for x, kind in zip(columns[:4], kinds, strict=True))
+            files = Files(
+                [os.fsdecode(path) for path in found["path"].to_pylist()],
+                found["label"].to_pylist(),
+                found["licence"].to_pylist(),
+                found["text"].to_pylist(),
+                found["duration_s"].to_numpy(),
+                found["sha256"].to_pylist(),
+            )
+            row_ids = columns[4].astype(np.uint64)
+            sorting = np.argsort(row_ids, kind="stable")
+            where = np.empty(len(place), np.int64)
+            where[place] = np.arange(len(place))
+            self._cached["resident"] = Windows(file, number, start, stop, files), row_ids[sorting], where[sorting]
+        return self._cached["resident"]
 
     def vectors(self, part: int = 0) -> np.ndarray:
         """Stored rows of a part, resident: ``(windows, width)`` of its dtype, in the order of :attr:`windows`.
@@ -838,7 +840,7 @@ class Library:
         if ("vectors", part) in self._cached:
             values[:] = self._cached["vectors", part]
             return
-        row_ids, where = self._cached["places"]
+        _, row_ids, where = self._resident()
         placed = 0
         for batch in self._read([f"vector_{part}"], "window >= 0", row_id=True):
             column = batch[f"vector_{part}"]
@@ -936,14 +938,16 @@ class Library:
                     self._compact(GRACE)
             elif self._table is None:
                 self._create()
-            self._changed()
+            if not result.interrupted:
+                self._changed()
             result.version = self.version
         return result
 
     def _changed(self) -> None:
         """End a change: what a search reads is made anew."""
         self.refresh()
-        self.keep_copy()
+        with contextlib.suppress(LibraryError):  # of a row that is incomplete; whoever reads it is told
+            self.keep_copy()
 
     def _known(self) -> dict[str, _Known]:
         names = [field.name for field in dataclasses.fields(_Known) if field.name != "failed"]
