@@ -126,7 +126,7 @@ def read_copy(copy: Copy) -> tuple[Windows, list[np.ndarray]] | None:
         shutil.rmtree(copy.place, ignore_errors=True)
         return None
     files["durations_s"] = np.array(files["durations_s"], np.float64)
-    windows = Windows(*(arrays[f"{name}.npy"] for name in COLUMNS), Files(**files))
+    windows = Windows(**{name: arrays[f"{name}.npy"] for name in COLUMNS}, files=Files(**files))
     vectors = [arrays[_vectors(part)] for part in range(len(arrays) - len(COLUMNS))]
     return windows, vectors
 

@@ -257,8 +257,8 @@ class SoundLibrary(Library):
         total = len(of_file) if allowed is None else int(allowed.sum())
         wanted = min(4 * k, total)
         options = {} if recall is None or not self.can_skip else {"recall": recall}
-        if options and recall < 1:
-            self._calibrate(recall)
+        if "recall" in options and options["recall"] < 1:
+            self._calibrate(options["recall"])
         while True:  # until the first windows are of enough files
             rows, scores = self.rows().search([query.halves[0]], wanted, allowed, **options)[0]
             places = np.sort(np.unique(of_file[rows], return_index=True)[1])
