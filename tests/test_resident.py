@@ -103,6 +103,29 @@ def test_each_change_makes_another_copy_and_only_one_stays(made):
     check(3)
 
 
+@pytest.mark.parametrize("most", [resident.MOST_BYTES, 0])
+def test_whoever_changes_a_library_reads_what_it_has_become(made, monkeypatch, most):
+    path = made / "i"
+    monkeypatch.setattr(index, "COMMIT_FILES", 1)
+    monkeypatch.setattr(index, "BATCH", 1)
+    monkeypatch.setattr(resident, "MOST_BYTES", most)
+    for number in range(3, 6):
+        write(made / f"s/{number}.wav", noise(1.0, seed=number))
+    library = open_index(path, fake())
+    assert library._copy is not None and len(library.windows) == 12
+    added = library.add(made / "s", workers=0, stop=lambda: True)
+    assert added.interrupted and 0 < added.windows < 12  # no copy is made of it
+    assert len(library.windows) == 12 + added.windows
+    same(library, of_table(path))
+    library.add(made / "s", workers=0)
+    same(library, of_table(path))
+    library.remove([made / "s/0.wav"])
+    assert len(library.windows) == 20
+    same(library, of_table(path))
+    library.compact()
+    same(library, of_table(path))
+
+
 def test_a_search_needs_neither_lancedb_nor_pyarrow(made):
     code = (
         "import sys\n"
