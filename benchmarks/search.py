@@ -270,12 +270,15 @@ TITLES = {
 }
 
 
-def write_section(name: str, text: str) -> None:
-    """Put a section between its markers; the rest of the page stays."""
+def write_section(name: str, title: str, command: str, text: str) -> None:
+    """Put a section between its markers, with the command and the machine; the rest of the page stays."""
+    threads = f"BLAS and torch on {torch.get_num_threads()}"
+    machine = f"{numba.config.NUMBA_NUM_THREADS} cores ({platform.machine()}), {threads}"
+    text = f"`{command}`, {machine}, load {os.getloadavg()[0]:.1f} at the end.\n\n{text}"
     page = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else "# Benchmarks\n\nWritten by the scripts named.\n"
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
     if begin not in page:
-        page += f"\n## {TITLES[name]}\n\n{begin}{end}"
+        page += f"\n## {title}\n\n{begin}{end}"
     before, after = page.split(begin)[0], page.split(end)[1]
     with atomic_path(PAGE) as temporary:
         temporary.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
@@ -290,11 +293,7 @@ def main(names: list[str], folder: Path | None, sizes: list[int], coded_sizes: l
     """Measure sections and write them to benchmarks/README.md."""
     for name in names:
         text = SECTIONS[name](folder or Path(tempfile.gettempdir()), list(sizes), list(coded_sizes))
-        cores = numba.config.NUMBA_NUM_THREADS
-        command = f"`python benchmarks/search.py --section {name}`"
-        threads = f"BLAS and torch on {torch.get_num_threads()}"
-        machine = f"{cores} cores ({platform.machine()}), {threads}, load {os.getloadavg()[0]:.1f} at the end"
-        write_section(name, f"{command}, {machine}.\n\n{text}")
+        write_section(name, TITLES[name], f"python benchmarks/search.py --section {name}", text)
         click.echo(text)
 
 

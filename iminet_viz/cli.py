@@ -11,12 +11,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from iminet_viz import __version__
 from iminet_viz.errors import IminetVizError
+
+if TYPE_CHECKING:
+    from iminet_viz.retrieval import Answer
 
 FOLDER = click.Path(path_type=Path)
 ROLES = ("imitation", "recording")
@@ -226,12 +229,10 @@ def search(
     deviations the score is above a window of the library at random.
     """
     from iminet_viz import retrieval
-    from iminet_viz.audio import one_line
 
     if as_csv + as_m3u + as_json > 1:
         raise click.UsageError("--json, --csv and --m3u exclude each other")
-    library = retrieval.open_index(index, model)
-    library.device = device if device == "cpu" else _device(device)
+    library = retrieval.open_index(index, model, device if device == "cpu" else _device(device))
     answer = library.search(query, count, text, recall)
     for warning in answer.query.warnings:
         click.echo(f"{answer.query.name}: {warning}", err=True)
@@ -241,7 +242,14 @@ def search(
     if as_json or as_csv or as_m3u:
         write = retrieval.to_json if as_json else retrieval.to_csv if as_csv else retrieval.to_m3u
         click.echo(write(answer).rstrip("\n"))
-        return
+    else:
+        _print_hits(answer)
+    library.keep_copy()
+
+
+def _print_hits(answer: Answer) -> None:
+    from iminet_viz.audio import one_line
+
     rows = [("rank", "score", "percentile", "stands out", "from", "to", "file", "licence")]
     for hit in answer.hits:
         rows.append(
@@ -262,8 +270,8 @@ def search(
         click.echo(f"{numbers}  {'  '.join(row[6:])}".rstrip())
     how = "exact" if answer.exact else f"recall@10 of {answer.recall:.2f} measured on this library"
     click.echo(
-        f"{answer.files:,} files, {answer.windows:,} windows; heard in {answer.seconds['query']:.2f} s, searched in "
-        f"{answer.seconds['scan']:.2f} s, {how}",
+        f"{answer.files:,} files, {answer.windows:,} windows; heard in {answer.seconds['query']:.2f} s, library "
+        f"ready in {answer.seconds['library']:.2f} s, searched in {answer.seconds['scan']:.2f} s, {how}",
         err=True,
     )
 

@@ -2,7 +2,8 @@
 
 A row is a window of a file; a file that cannot be indexed is a row too, with the reason. Every commit replaces all rows
 of the files that it holds in one version of the table, so a reader has the old file or the new one, never half of it,
-and whatever is killed goes on from the last commit. What it was made with travels in the table's schema.
+and whatever is killed goes on from the last commit. What it was made with travels in the table's schema. A search reads
+the copy beside the table (:mod:`iminet_viz.resident`), which whoever changed the table makes last.
 
 Paths are kept as bytes, because a name need not be text; filters never hold one, but ``id``, a hash of it in hex.
 """
@@ -31,8 +32,20 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from iminet_viz import resident
 from iminet_viz.audio import SUFFIXES, one_line, why_no_sound
 from iminet_viz.errors import AudioError, IminetVizError, LibraryError
+from iminet_viz.resident import (
+    Copy,
+    Files,
+    Windows,
+    find_copy,
+    read_copy,
+    read_notes,
+    table_key,
+    write_copy,
+    write_notes,
+)
 from iminet_viz.windows import WindowConfig, decode
 
 if TYPE_CHECKING:
@@ -51,9 +64,11 @@ DEPTH = 2 * BATCH  # files with workers: they go on while a batch is in the netw
 COMMIT_ROWS, COMMIT_FILES, COMMIT_S = 4_096, 512, 5.0  # a commit holds no more, and is not later
 COMPACT_COMMITS = 64  # every commit is a file; many small ones make reading slow
 GRACE = timedelta(minutes=10)  # older versions are deleted; a reader that still uses a younger one can go on
+READ_ROWS = 2_048  # at a time: 8,192 of the default model leave the cache, and take half as long again
 IDS = 512  # in one filter
 SIMILAR = 0.999  # cosine of the stored rows of duplicates
 LICENCE_FILES = ("licence.txt", "license.txt", "licence", "license", "licence.md", "license.md")
+TRIES = 8  # to find the table at rest
 FAILED = -1  # window number of a file that cannot be indexed
 OK = "ok"
 
@@ -423,44 +438,6 @@ class Settings:
         return {"format": FORMAT, **dataclasses.asdict(self), "hop_s": self.window_s / 2, "parts": list(self.parts)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Files:
-    """The files of a library that have windows, sorted by path."""
-
-    paths: list[str]
-    labels: list[str]
-    licences: list[str]
-    texts: Any  # pyarrow array of str, folded by words_of
-    durations_s: np.ndarray  # (files,)
-    sha256: list[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """The windows of a library, sorted by path and number: row ``i`` here is row ``i`` of the vectors."""
-
-    file: np.ndarray  # (windows,) int32, row in files
-    number: np.ndarray  # (windows,) int32, in its file
-    start_s: np.ndarray  # (windows,) float64
-    stop_s: np.ndarray  # (windows,) float64
-    files: Files
-
-    def __len__(self) -> int:
-        return len(self.file)
-
-    def path(self, row: int) -> str:
-        """Absolute path of the file of a window."""
-        return self.files.paths[self.file[row]]
-
-    def label(self, row: int) -> str:
-        """Folder below the root."""
-        return self.files.labels[self.file[row]]
-
-    def licence(self, row: int) -> str:
-        """Empty where it is not known."""
-        return self.files.licences[self.file[row]]
-
-
 @dataclasses.dataclass
 class Added:
     """What one :meth:`Library.add` did."""
@@ -558,9 +535,12 @@ class Library:
             model = self._scorer.name
         self._name: str | None = model
         self.settings: Settings | None = None
-        self._table = self._open()
+        self._opened: Any = None  # the table, once it is needed
+        self._copy: Copy | None = None
+        self._key: str | None = None  # of the version that is open
         self._cached: dict[Any, Any] = {}
-        if self._table is None and model is None:
+        self._go_to_latest()
+        if self.settings is None and model is None:
             raise LibraryError(f"{self._says}: there is no index, and no model to make one with")
         self._require_same_model()
 
@@ -570,6 +550,42 @@ class Library:
 
     # --- opening ---
 
+    def _go_to_latest(self) -> None:
+        """Go to the latest version: to its copy, as long as the table is not needed, or to the table."""
+        folder = self.path / f"{TABLE}.lance"
+        for _ in range(TRIES):
+            self._key = table_key(folder)
+            self._copy = None if self._key is None else find_copy(self.path, self._key)
+            if self._copy is not None and self._opened is None:
+                self.settings = self._read_settings(self._copy.settings)
+                return
+            if self._opened is None:
+                self._opened = self._open()
+            else:
+                self._opened.checkout_latest()
+            if self._key == table_key(folder):
+                return
+        self._key = self._copy = None  # somebody commits all the time
+
+    @property
+    def _table(self) -> Any:
+        """The table at the version of this library; nothing where there is none yet."""
+        if self._opened is None and self._copy is not None:
+            self._opened = self._open()
+            if self._key != table_key(self.path / f"{TABLE}.lance"):
+                try:
+                    self._opened.checkout(self._copy.version)  # it has gone on
+                except (ValueError, RuntimeError, OSError) as error:
+                    raise LibraryError(
+                        f"{self._says}: version {self._copy.version} cannot be read, refresh ({_first_line(error)})"
+                    ) from None
+        return self._opened
+
+    def _left_behind(self) -> None:
+        """Forget what was read of a version: the table has another one now."""
+        self._cached.clear()
+        self._copy = self._key = None
+
     def _open(self) -> Any:
         """The table at its latest version; nothing where there is none yet."""
         if not self.path.exists():
@@ -577,7 +593,7 @@ class Library:
         if not self.path.is_dir():
             raise LibraryError(f"{self._says}: is a file, expected the folder of an index")
         if not (self.path / f"{TABLE}.lance" / "_versions").is_dir():
-            ours = {f"{TABLE}.lance", LOCK, SPOOL}
+            ours = {f"{TABLE}.lance", LOCK, SPOOL, resident.FOLDER}
             if other := sorted({entry.name for entry in self.path.iterdir()} - ours):
                 raise LibraryError(f"{self._says}: is no index, it holds {one_line(Path(other[0]))}")
             return None
@@ -587,12 +603,12 @@ class Library:
             return None
         except (RuntimeError, OSError) as error:
             raise LibraryError(f"{self._says}: cannot be opened ({_first_line(error)})") from None
-        self.settings = self._read_settings(table.schema.metadata or {})
+        self.settings = self._read_settings((table.schema.metadata or {}).get(SETTINGS, b""))
         return table
 
-    def _read_settings(self, metadata: dict[bytes, bytes]) -> Settings:
+    def _read_settings(self, text: str | bytes) -> Settings:
         try:
-            values = json.loads(metadata[SETTINGS])
+            values = json.loads(text)
             if values["format"] != FORMAT:
                 raise LibraryError(
                     f"{self._says}: has format {values['format']}, this program reads {FORMAT}; make the index again"
@@ -661,7 +677,7 @@ class Library:
             ),
         ]
         schema = pa.schema(columns, metadata={SETTINGS: json.dumps(settings.as_dict()).encode()})
-        self._table = _connect(self.path).create_table(TABLE, schema=schema)
+        self._opened = _connect(self.path).create_table(TABLE, schema=schema)
         self.settings = settings
 
     @contextlib.contextmanager
@@ -683,11 +699,7 @@ class Library:
             file.write(str(os.getpid()))
             file.flush()
             shutil.rmtree(self.path / SPOOL, ignore_errors=True)  # of one that was killed
-            if self._table is None:
-                self._table = self._open()
-                self._require_same_model()
-            else:
-                self.refresh()
+            self.refresh()
             yield
 
     # --- reading ---
@@ -695,20 +707,43 @@ class Library:
     @property
     def version(self) -> int:
         """Of the table; 0 before there is one."""
-        return 0 if self._table is None else int(self._table.version)
+        if self._copy is not None:
+            return self._copy.version
+        return 0 if self._opened is None else int(self._opened.version)
 
     def refresh(self) -> bool:
         """Go to the latest version; tell whether that is another one."""
         before = self.version
-        if self._table is None:
-            self._table = self._open()
-            self._require_same_model()
-        else:
-            self._table.checkout_latest()
+        self._go_to_latest()
+        self._require_same_model()
         if self.version == before:
             return False
         self._cached.clear()
         return True
+
+    def keep_copy(self) -> bool:
+        """Make the copy that a search reads, unless it is there; tell whether it is.
+
+        Whoever changes the library has done so. It is not made of an empty library, of more than 4 GB of vectors, nor
+        where nothing can be written; then the table is read.
+        """
+        if self._copy is not None:
+            return True
+        if self._key is None or self.settings is None:
+            return False
+        parts = [(np.dtype(part["dtype"]), part["width"]) for part in self.settings.parts]
+        row_bytes = sum(dtype.itemsize * width for dtype, width in parts)
+        if self._table.count_rows() * row_bytes > resident.MOST_BYTES or not len(self.windows):
+            return False
+        return write_copy(
+            self.path,
+            self._key,
+            self.version,
+            json.dumps(self.settings.as_dict()),
+            self.windows,
+            [(*part, functools.partial(self._fill, number)) for number, part in enumerate(parts)],
+            lambda: table_key(self.path / f"{TABLE}.lance") == self._key,
+        )
 
     def _read(self, columns: Sequence[str], where: str, *, row_id: bool = False) -> Iterator[pa.RecordBatch]:
         """Read columns of the rows that a filter allows, in batches."""
@@ -716,7 +751,7 @@ class Library:
             return
         query = self._table.search().where(where).select(list(columns))
         try:
-            yield from (query.with_row_id(True) if row_id else query).to_batches(8_192)
+            yield from (query.with_row_id(True) if row_id else query).to_batches(READ_ROWS)
         except (RuntimeError, OSError) as error:
             raise LibraryError(
                 f"{self._says}: version {self.version} cannot be read, refresh ({_first_line(error)})"
@@ -731,11 +766,25 @@ class Library:
     @property
     def windows(self) -> Windows:
         """All windows of this version."""
-        return self._resident()[0]
+        self._read_copy()
+        if "windows" not in self._cached:
+            self._cached["windows"] = self._resident()[0]
+        return self._cached["windows"]
+
+    def _read_copy(self) -> None:
+        """Take windows and vectors from the copy, if there is one."""
+        if self._copy is None or "windows" in self._cached:
+            return
+        if (found := read_copy(self._copy)) is None:  # damaged, or deleted just now
+            _ = self._table
+            self._copy = None
+            return
+        self._cached |= {("vectors", part): values for part, values in enumerate(found[1])}
+        self._cached["windows"] = found[0]
 
     def _resident(self) -> tuple[Windows, np.ndarray, np.ndarray]:
         """The windows, and where each row of the table has its place: row ids in order, ``(windows,)`` twice."""
-        if "windows" not in self._cached:
+        if "resident" not in self._cached:
             import pyarrow as pa
             import pyarrow.compute as pc
 
@@ -758,7 +807,7 @@ class Library:
                 [os.fsdecode(path) for path in found["path"].to_pylist()],
                 found["label"].to_pylist(),
                 found["licence"].to_pylist(),
-                found["text"].combine_chunks(),
+                found["text"].to_pylist(),
                 found["duration_s"].to_numpy(),
                 found["sha256"].to_pylist(),
             )
@@ -766,8 +815,8 @@ class Library:
             sorting = np.argsort(row_ids, kind="stable")
             where = np.empty(len(place), np.int64)
             where[place] = np.arange(len(place))
-            self._cached["windows"] = Windows(file, number, start, stop, files), row_ids[sorting], where[sorting]
-        return self._cached["windows"]
+            self._cached["resident"] = Windows(file, number, start, stop, files), row_ids[sorting], where[sorting]
+        return self._cached["resident"]
 
     def vectors(self, part: int = 0) -> np.ndarray:
         """Stored rows of a part, resident: ``(windows, width)`` of its dtype, in the order of :attr:`windows`.
@@ -775,24 +824,41 @@ class Library:
         Raises:
             LibraryError: the table holds a row that is incomplete.
         """
+        windows = self.windows
         if ("vectors", part) not in self._cached:
-            windows, row_ids, where = self._resident()
             if self.settings is None:
                 return np.zeros((0, 0), np.float32)
             stored = self.settings.parts[part]
             values = np.empty((len(windows), stored["width"]), stored["dtype"])
-            placed = 0
-            for batch in self._read([f"vector_{part}"], "window >= 0", row_id=True):
-                column = batch[f"vector_{part}"]
-                if column.null_count:
-                    raise LibraryError(f"{self._says}: {column.null_count} windows have no vector; see index verify")
-                rows = where[np.searchsorted(row_ids, batch["_rowid"].to_numpy())]
-                values[rows] = column.flatten().to_numpy().reshape(len(column), -1)
-                placed += len(column)
-            assert placed == len(windows)  # both were read at one version
+            self._fill(part, values)
             values.flags.writeable = False
             self._cached["vectors", part] = values
         return self._cached["vectors", part]
+
+    def _fill(self, part: int, values: np.ndarray) -> None:
+        """Read the vectors of a part into ``(windows, width)``."""
+        if ("vectors", part) in self._cached:
+            values[:] = self._cached["vectors", part]
+            return
+        _, row_ids, where = self._resident()
+        placed = 0
+        for batch in self._read([f"vector_{part}"], "window >= 0", row_id=True):
+            column = batch[f"vector_{part}"]
+            if column.null_count:
+                raise LibraryError(f"{self._says}: {column.null_count} windows have no vector; see index verify")
+            rows = where[np.searchsorted(row_ids, batch["_rowid"].to_numpy())]
+            values[rows] = column.flatten().to_numpy().reshape(len(column), -1)
+            placed += len(column)
+        assert placed == len(values)  # both were read at one version
+
+    def note(self, name: str) -> Any:
+        """What :meth:`keep_note` kept of this version; None where it kept nothing."""
+        return None if self._key is None else read_notes(self.path, self._key).get(name)
+
+    def keep_note(self, name: str, value: Any) -> None:
+        """Keep a JSON value beside this version of the table, where that can be written."""
+        if self._key is not None:
+            write_notes(self.path, self._key, read_notes(self.path, self._key) | {name: value})
 
     def words_mask(self, text: str) -> np.ndarray:
         """Tell which windows are of files whose name, folders or label hold every word: ``(windows,)`` bool.
@@ -800,12 +866,8 @@ class Library:
         Parts of words are found too. A plain look at the resident text of the files: 10^5 take some 10 ms, it is always
         that of this version, and there is no second index to keep in step.
         """
-        import pyarrow.compute as pc
-
-        windows = self.windows
-        mask = np.ones(len(windows.files.paths), bool)
-        for word in words_of(text).split():
-            mask &= pc.match_substring(windows.files.texts, word).to_numpy(zero_copy_only=False)
+        windows, words = self.windows, words_of(text).split()
+        mask = np.array([all(word in text for word in words) for text in windows.files.texts], bool)
         return mask[windows.file]
 
     # --- adding ---
@@ -876,8 +938,16 @@ class Library:
                     self._compact(GRACE)
             elif self._table is None:
                 self._create()
+            if not result.interrupted:
+                self._changed()
             result.version = self.version
         return result
+
+    def _changed(self) -> None:
+        """End a change: what a search reads is made anew."""
+        self.refresh()
+        with contextlib.suppress(LibraryError):  # of a row that is incomplete; whoever reads it is told
+            self.keep_copy()
 
     def _known(self) -> dict[str, _Known]:
         names = [field.name for field in dataclasses.fields(_Known) if field.name != "failed"]
@@ -938,7 +1008,8 @@ class Library:
             ids = [files[path] for path in sorted(chosen)]
             for some in () if dry_run else _chunks(ids, IDS):
                 self._table.delete(_any_of(some))
-            self._cached.clear()
+                self._left_behind()
+            self._changed()
         return sorted(chosen)
 
     def compact(self, grace: timedelta = GRACE) -> dict[str, int]:
@@ -951,15 +1022,17 @@ class Library:
         with self._locked():
             before = _bytes_below(self.path)
             self._compact(grace)
+            self._changed()
             return {"bytes_before": before, "bytes_after": _bytes_below(self.path), "version": self.version}
 
     def _compact(self, grace: timedelta) -> None:
         # nobody else writes, so what no version names is left from one that was killed
         self._table.optimize(cleanup_older_than=max(grace, timedelta(milliseconds=1)), delete_unverified=True)
-        self.refresh()
+        self._table.checkout_latest()
+        self._left_behind()
 
     def _require_table(self) -> None:
-        if self._table is None:
+        if self.settings is None:
             raise LibraryError(f"{self._says}: there is no index")
 
     def status(self) -> dict[str, Any]:
@@ -1311,7 +1384,7 @@ class _Run:
             tables.append(self._rows(finished.outcomes))
         rows = pa.concat_tables(tables).combine_chunks()
         self.library._replace(rows, finished.replaced)
-        self.library._cached.clear()
+        self.library._left_behind()
         self.result.commits += 1
         if self.result.commits % COMPACT_COMMITS == 0:
             self.library._compact(GRACE)

@@ -18,15 +18,17 @@ import os
 import re
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from iminet_viz.audio import atomic_path, one_line, read_native, save_audio
+from iminet_viz.audio import Block, atomic_path, one_line, read_native, save_audio
 from iminet_viz.errors import LibraryError, SearchError
 from iminet_viz.index import Library
 from iminet_viz.scan import Rows
+from iminet_viz.scan.aligned import CALIBRATED_BY, Calibration
 from iminet_viz.scoring import Scorer, fuse
 from iminet_viz.windows import WindowConfig, decode
 
@@ -97,7 +99,8 @@ class Answer:
         files: that were searched.
         windows: of these.
         exact: whether every window was settled; otherwise ``recall`` is what was measured.
-        seconds: of its steps: ``query`` (decode, front end, network) and ``scan``.
+        seconds: of its steps: ``query`` (model, decode, front end, network), ``library`` (in memory, prepared) and
+            ``scan``.
     """
 
     hits: tuple[Hit, ...]
@@ -132,8 +135,6 @@ class Answer:
 class SoundLibrary(Library):
     """A library that can be searched by voice."""
 
-    device = "cpu"
-
     def search(
         self,
         query: str | os.PathLike[str] | Query,
@@ -158,12 +159,18 @@ class SoundLibrary(Library):
             raise SearchError(f"{k} hits were asked for, expected at least 1")
         if recall is not None and not 0 < recall <= 1:
             raise SearchError(f"a recall of {recall} was asked for, expected more than 0 and at most 1")
+        began = time.perf_counter()
+        with ThreadPoolExecutor(1) as other:
+            reading = other.submit(self._read_copy)  # while the model is loaded
+            if not isinstance(query, Query):
+                query = self.hear(query)
+            reading.result()
+        heard = time.perf_counter()
         if not len(self.windows):
             raise LibraryError(f"{one_line(self.path)}: holds no sound yet; see iminet-viz index add")
-        began = time.perf_counter()
-        if not isinstance(query, Query):
-            query = self.hear(query)
-        heard = time.perf_counter()
+        for part in range(len(self.scorer.parts)):
+            self.rows(part)
+        ready = time.perf_counter()
         allowed = self._allowed(text)
         of_file = self.windows.file
         files = len(np.unique(of_file if allowed is None else of_file[allowed]))
@@ -186,7 +193,7 @@ class SoundLibrary(Library):
                     licence=self.windows.files.licences[file],
                 )
             )
-        seconds = {"query": heard - began, "scan": time.perf_counter() - heard}
+        seconds = {"query": heard - began, "library": ready - heard, "scan": time.perf_counter() - ready}
         windows = len(of_file) if allowed is None else int(allowed.sum())
         # a library of few windows is settled whole, whatever recall is asked for
         measured = None if recall is None else self._measured_recall(recall)
@@ -201,7 +208,9 @@ class SoundLibrary(Library):
         scorer = self.scorer
         rates = tuple(sorted({part.sample_rate("imitation") for part in scorer.parts}))
         window_s = min(part.query_window_s for part in scorer.parts)
-        sound = decode(path, WindowConfig(window_s, rates, any(part.whole for part in scorer.parts)))
+        beginning = _Beginning()
+        config = WindowConfig(window_s, rates, any(part.whole for part in scorer.parts))
+        sound = decode(path, config, beginning.append)
         try:
             spans = [span for span in sound.spans if span.start < LONGEST_S * sound.rate]
             kept = [
@@ -215,7 +224,7 @@ class SoundLibrary(Library):
                 duration_s=sound.duration_s,
                 spans=tuple(sound.seconds(span) for span in spans),
                 halves=tuple(np.ascontiguousarray(half, np.float32) for half in kept),
-                warnings=tuple(judge_query(*read_native(path))),
+                warnings=tuple(judge_query(beginning.waveform, sound.rate, sound.duration_s)),
             )
         finally:
             sound.close()
@@ -248,12 +257,25 @@ class SoundLibrary(Library):
         total = len(of_file) if allowed is None else int(allowed.sum())
         wanted = min(4 * k, total)
         options = {} if recall is None or not self.can_skip else {"recall": recall}
+        if "recall" in options and options["recall"] < 1:
+            self._calibrate(options["recall"])
         while True:  # until the first windows are of enough files
             rows, scores = self.rows().search([query.halves[0]], wanted, allowed, **options)[0]
             places = np.sort(np.unique(of_file[rows], return_index=True)[1])
             if len(places) >= k or wanted >= total:
                 return scores[places[:k]], rows[places[:k]]
             wanted = min(4 * wanted, total)
+
+    def _calibrate(self, recall: float) -> None:
+        """Take what a recall needs from beside the index, or find it out, which takes seconds, and keep it there."""
+        rows: Any = self.rows()
+        if recall in rows.calibrations or not rows.skips:
+            return
+        name = f"recall {recall!r} of {self.scorer.fingerprint} by {CALIBRATED_BY}"
+        if (known := self.note(name)) is not None:
+            rows.calibrations[recall] = Calibration(**known)
+        else:
+            self.keep_note(name, dataclasses.asdict(rows.calibrate(recall)))
 
     def _fused(self, query: Query, allowed: np.ndarray | None) -> np.ndarray:
         """Sum of the parts' standardised scores over the windows that take part, ``(windows,)``; ``-inf`` elsewhere."""
@@ -288,22 +310,42 @@ class SoundLibrary(Library):
         return None if calibration is None else float(calibration.measured)
 
 
-def open_index(path: str | os.PathLike[str], model: str | Scorer | Any | None = None) -> SoundLibrary:
-    """Open the library in a folder; one that is not there is made by the first ``add``.
+def open_index(
+    path: str | os.PathLike[str], model: str | Scorer | Any | None = None, device: str = "cpu"
+) -> SoundLibrary:
+    """As :func:`iminet_viz.index.open_index`, and the library can be searched; ``device`` also scans its rows."""
+    return SoundLibrary(path, model, device)
+
+
+class _Beginning:
+    """The first ``LONGEST_S`` of a file, from its blocks."""
+
+    def __init__(self) -> None:
+        self.blocks: list[np.ndarray] = []
+        self.missing = 0
+
+    def append(self, block: Block) -> None:
+        if not self.blocks:
+            self.missing = round(LONGEST_S * block.rate)
+        if self.missing:  # not even an empty part of a later one, which would keep all of it
+            self.blocks.append(block.waveform[: self.missing])
+            self.missing -= len(self.blocks[-1])
+
+    @property
+    def waveform(self) -> np.ndarray:
+        return np.concatenate(self.blocks)
+
+
+def judge_query(waveform: np.ndarray, sample_rate: int, duration_s: float | None = None) -> list[str]:
+    """What is wrong with a recording, a sentence each.
 
     Args:
-        path: folder of the index.
-        model: what it is made with, or searched with: a name, a loaded model or scorer. Without one, that of the index.
-
-    Raises:
-        LibraryError: it is not there and no model is named, holds something else, or was made with another model.
+        waveform: ``(samples,)`` at its own rate, or the beginning that is searched with.
+        sample_rate: in Hz.
+        duration_s: of the whole recording  [default: of ``waveform``].
     """
-    return SoundLibrary(path, model)
-
-
-def judge_query(waveform: np.ndarray, sample_rate: int) -> list[str]:
-    """What is wrong with a recording, a sentence each: ``(samples,)`` at its own rate."""
     said = []
+    duration_s = len(waveform) / sample_rate if duration_s is None else duration_s
     peak = float(np.abs(waveform).max(initial=0))
     flat = np.abs(waveform) >= 0.999 * peak
     runs = np.convolve(flat, np.ones(CLIPPED), "valid") >= CLIPPED if len(flat) >= CLIPPED else np.zeros(0)
@@ -311,9 +353,9 @@ def judge_query(waveform: np.ndarray, sample_rate: int) -> list[str]:
         said.append("It is clipped: record it again with less gain, if you can.")
     if 0 < peak < QUIET:
         said.append(f"It is very quiet (peak {20 * np.log10(peak):.0f} dB): come closer to the microphone.")
-    if len(waveform) < SHORT_S * sample_rate:
-        said.append(f"It is very short ({1000 * len(waveform) / sample_rate:.0f} ms).")
-    if len(waveform) > LONGEST_S * sample_rate:
+    if duration_s < SHORT_S:
+        said.append(f"It is very short ({1000 * duration_s:.0f} ms).")
+    if duration_s > LONGEST_S:
         said.append(f"It is long: only the first {LONGEST_S:.0f} s are searched with.")
     if sample_rate < 16_000:
         said.append(f"Its rate is {sample_rate} Hz, so nothing above {sample_rate / 2000:g} kHz can be heard in it.")

@@ -10,13 +10,13 @@ import hashlib
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from iminet_viz.audio import STEP, cancelled, one_line, read_blocks
+from iminet_viz.audio import STEP, Block, cancelled, one_line, read_blocks
 from iminet_viz.errors import AudioError
 
 SILENCE_DB = 60.0  # below the file's peak
@@ -81,12 +81,17 @@ class Sound:
             samples.close()
 
 
-def decode(path: str | os.PathLike[str], config: WindowConfig) -> Sound:
+def decode(path: str | os.PathLike[str], config: WindowConfig, listen: Callable[[Block], None] | None = None) -> Sound:
     """Decode a file once, in blocks, and find its windows.
 
     Both ends are trimmed where 10 ms are ``SILENCE_DB`` below the file's peak; windows in which all are, are left out.
     A file of at most a window is one window. The last window ends with the sound where the grid does not. Samples at
     a rate are those of :func:`~iminet_viz.audio.load_audio`, to the bit.
+
+    Args:
+        path: of the file.
+        config: how it is cut.
+        listen: told every block as it is read.
 
     Raises:
         AudioError: as for :func:`~iminet_viz.audio.load_audio`; or the file is silent, its channels cancel out, it is
@@ -110,6 +115,8 @@ def decode(path: str | os.PathLike[str], config: WindowConfig) -> Sound:
                 levels.step = max(1, rate // 100)
                 samples = {wanted: _Samples() for wanted in config.rates}
                 streams = {x: soxr.ResampleStream(rate, x, 1, dtype="float32") for x in config.rates if x != rate}
+            if listen is not None:
+                listen(block)
             length += len(block.waveform)
             peak = max(peak, block.peak)
             digest.update(block.waveform.tobytes())

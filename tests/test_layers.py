@@ -20,6 +20,7 @@ LAYERS = [
     ["baselines", "cards"],
     ["scoring"],
     ["trials", "alignment"],
+    ["resident"],
     ["index"],
     ["retrieval"],
     ["training", "autoencoder", "patterns", "attribution"],

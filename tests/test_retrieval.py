@@ -250,3 +250,69 @@ def test_people_find_through_the_index_what_they_find_by_scoring_all_pairs(data_
     mrr = reciprocal_ranks(scores, correct).mean()
     print(f"MRR {mrr:.3f}, n {len(queries)}")
     assert mrr == pytest.approx(0.406, abs=0.015)
+
+
+def test_a_query_is_read_once_and_a_long_one_needs_little_memory(tmp_path, monkeypatch):
+    """Half an hour takes 115 MB."""
+    import tracemalloc
+
+    from iminet_viz import windows
+    from iminet_viz.audio import read_blocks
+
+    library = iv.open_index(tmp_path / "i", MODELS["aligned"]())
+    path = tmp_path / "long.flac"
+    with soundfile.SoundFile(path, "w", RATE, 1) as file:
+        file.write(np.clip(6 * sound(1, 30), -0.5, 0.5))
+        for _ in range(59):
+            file.write(np.zeros(30 * RATE, np.float32))
+        file.write(sound(2, 1))
+    opened = []
+
+    def reading(*arguments, **options):
+        opened.append(arguments)
+        return read_blocks(*arguments, **options)
+
+    monkeypatch.setattr(windows, "read_blocks", reading)
+    monkeypatch.setattr(windows, "IN_MEMORY", 1 << 20)
+    monkeypatch.setattr(retrieval, "read_native", None)
+    library.hear(write(tmp_path / "short.wav", sound(3)))  # loads what is loaded once
+    tracemalloc.start()
+    query = library.hear(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 25e6
+    assert len(opened) == 2
+    assert query.duration_s == 1801
+    assert [warning.split(":")[0] for warning in query.warnings] == ["It is clipped", "It is long"]
+    assert query.spans[-1][0] < 30 and len(query.spans) > 10
+
+
+def test_what_a_recall_needs_is_found_once_for_a_version(sounds, tmp_path, monkeypatch):
+    from iminet_viz.scan import aligned
+
+    monkeypatch.setattr(aligned, "SKETCHED", 8)
+    library = iv.open_index(tmp_path / "i", MODELS["aligned"]())
+    library.add([sounds], workers=0)
+    query = library.hear(write(tmp_path / "query.wav", sound(200)))
+    first = library.search(query, 5, recall=0.5)
+    assert not first.exact
+    calibrate, calls = aligned.AlignedRows.calibrate, []
+
+    def counted(self, *arguments):
+        calls.append(arguments)
+        return calibrate(self, *arguments)
+
+    monkeypatch.setattr(aligned.AlignedRows, "calibrate", counted)
+    again = iv.open_index(tmp_path / "i", library.scorer)
+    answer = again.search(query, 5, recall=0.5)
+    assert (answer.hits, answer.recall, calls) == (first.hits, first.recall, [])
+    assert again.rows().calibrations == library.rows().calibrations
+    again.search(query, 5, recall=0.6)  # another recall
+    assert len(calls) == 1
+    monkeypatch.setattr(retrieval, "CALIBRATED_BY", "other settings")
+    iv.open_index(tmp_path / "i", library.scorer).search(query, 5, recall=0.5)
+    assert len(calls) == 2
+    write(tmp_path / "more" / "sound.wav", sound(300))
+    again.add([tmp_path / "more"], workers=0)  # another version
+    again.search(query, 5, recall=0.5)
+    assert len(calls) == 3

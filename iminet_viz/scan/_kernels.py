@@ -2,7 +2,8 @@
 
 Loops release the interpreter's lock and run in ordinary threads (:func:`iminet_viz.scan._topk.in_threads`), not in
 numba's own: those must not be started from two threads at once, nor live through a fork. All are in one file because
-numba's cache on disk does not notice a change in another.
+numba's cache on disk does not notice a change in another. The end of the three scans is written three times: as a
+function it takes 5 % longer in float32, 12 % in int8.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ FIRST_TEN = 10  # what recall is of
 CALIBRATED_ON = 50_000  # rows at most
 SAMPLES = 24  # queries
 SAFETY = 4  # times the rows that the samples need: people need up to three times as many
+CALIBRATED_BY = f"{CALIBRATED_ON} rows, {SAMPLES} queries, {SAFETY} times, {SKETCH_VALUES} values"
 OFF_TORCH = 2e-5  # relative, 5 times what 63 additions and 48 squares lose in float32
 VALUES_AT_ONCE = 1 << 26  # distances in memory at a time, on a device
 
@@ -139,6 +140,11 @@ class AlignedRows:
         return len(self.rows)
 
     @property
+    def skips(self) -> bool:
+        """Whether there are enough rows that a recall below 1 leaves any out."""
+        return self._sketch is not None
+
+    @property
     def n_bytes(self) -> int:
         """Bytes that are resident: the rows, the norms of their frames, and their sketches."""
         return self._bounded.n_bytes + (0 if self._sketch is None else self._sketch.bounded.n_bytes)
@@ -165,7 +171,7 @@ class AlignedRows:
         best = None
         if recall is not None and not 0 < recall <= 1:
             raise SearchError(f"a recall must be above 0 and at most 1, not {recall:g}")
-        if recall is not None and recall < 1 and self._sketch is not None:
+        if recall is not None and recall < 1 and self.skips:
             known = self.calibrations.get(recall) or self.calibrate(recall)
             best = -(-known.best * max(k, FIRST_TEN) // FIRST_TEN)
         ids = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
@@ -275,6 +281,8 @@ class _Bounded:
     """Rows whose costs can be bounded, with the squared norms of their frames."""
 
     def __init__(self, rows: np.ndarray, n_cuts: int, frames: int, features: int, duration_cost: float) -> None:
+        rows = rows.view()
+        rows.flags.writeable = False  # one type for numba, whoever made the array
         self.rows, self.words, self.numbers = rows, rows.view(np.int32), rows.view(np.float32)
         self.n_cuts, self.frames, self.features, self.duration_cost = n_cuts, frames, features, duration_cost
         self.norms = np.empty((len(rows), n_cuts * frames), np.float32)
