@@ -22,6 +22,7 @@ LAYERS = [
     ["trials", "alignment"],
     ["index"],
     ["retrieval"],
+    ["cluster"],
     ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],
@@ -37,6 +38,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 HEAVY = {"torch", "librosa", "matplotlib", "lightning", "gradio", "scipy", "soundfile", "captum", "lancedb", "pyarrow"}
+HEAVY |= {"ray"}
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 
