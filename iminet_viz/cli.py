@@ -19,6 +19,7 @@ from iminet_viz import __version__
 from iminet_viz.errors import IminetVizError
 
 if TYPE_CHECKING:
+    from iminet_viz.index import Library
     from iminet_viz.retrieval import Answer
 
 FOLDER = click.Path(path_type=Path)
@@ -30,6 +31,16 @@ SEED = click.IntRange(0, 2**31 - 1)
 seed_option = click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw.")
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto (the GPU if there is one)."
+)
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: on the nodes of a cluster; needs iminet-viz[cluster].",
+)
+address_option = click.option(
+    "--address", metavar="HOST:PORT", help="Of --engine ray: its head  [default: this machine alone]"
 )
 force_option = click.option("--force", is_flag=True, help="Replace what is there.")
 
@@ -206,6 +217,9 @@ def _recipe_values(model: str, recipe: Path | None, changes: tuple[str, ...], se
     help="Below 1: share of the first ten that is found at least, for speed in big libraries  [default: exact]",
 )
 @click.option("--device", default="cpu", show_default=True, help="Where rows are scanned: cpu or cuda.")
+@engine_option
+@address_option
+@click.option("--shards", type=click.IntRange(1), help="Of --engine ray: processes that scan  [default: one a node]")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--m3u", "as_m3u", is_flag=True, help="Print a playlist.")
 @click.option("--export", type=FOLDER, help="Copy the hits to this folder, named by rank.")
@@ -218,6 +232,9 @@ def search(
     model: str | None,
     recall: float | None,
     device: str,
+    engine: str,
+    address: str | None,
+    shards: int | None,
     as_csv: bool,
     as_m3u: bool,
     export: Path | None,
@@ -232,8 +249,22 @@ def search(
 
     if as_csv + as_m3u + as_json > 1:
         raise click.UsageError("--json, --csv and --m3u exclude each other")
-    library = retrieval.open_index(index, model, device if device == "cpu" else _device(device))
-    answer = library.search(query, count, text, recall)
+    if engine == "ray":
+        from iminet_viz import cluster
+
+        if device != "cpu":
+            raise click.UsageError("--engine ray scans on the CPUs of its nodes")
+        # what Ray says of nodes that are lost goes to stdout otherwise
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            cluster.open_index(index, model, address=address, shards=shards) as shared,
+        ):
+            answer = shared.search(query, count, text, recall)
+    else:
+        if address is not None or shards is not None:
+            raise click.UsageError("--address and --shards go with --engine ray")
+        library = retrieval.open_index(index, model, device if device == "cpu" else _device(device))
+        answer = library.search(query, count, text, recall)
     for warning in answer.query.warnings:
         click.echo(f"{answer.query.name}: {warning}", err=True)
     if export is not None:
@@ -1252,6 +1283,8 @@ def index() -> None:
 @click.option("--licence", metavar="TEXT", help="Of all these sounds  [default: from LICENSE or sources.json by them]")
 @click.option("--retry", is_flag=True, help="Try files again that could not be indexed.")
 @device_option
+@engine_option
+@address_option
 @json_option
 def index_add(
     index_folder: Path,
@@ -1261,6 +1294,8 @@ def index_add(
     licence: str | None,
     retry: bool,
     device: str,
+    engine: str,
+    address: str | None,
     as_json: bool,
 ) -> None:
     """Add the sounds of FOLDERS to INDEX, a folder that is made if need be.
@@ -1275,8 +1310,19 @@ def index_add(
         _device(device)  # loads torch, which nothing needs where nothing is new
     if model is None and not is_index(index_folder):
         model = "default"
-    library = open_index(index_folder, model, device)
-    with _progress("") as report:
+    with contextlib.ExitStack() as closing:
+        if engine == "ray":
+            from iminet_viz import cluster
+
+            if device not in ("auto", "cpu"):
+                raise click.UsageError("--engine ray embeds on the CPUs of its nodes")
+            closing.enter_context(contextlib.redirect_stdout(sys.stderr))  # what Ray says of nodes that are lost
+            library: Library = closing.enter_context(cluster.open_index(index_folder, model, address=address))
+        elif address is not None:
+            raise click.UsageError("--address goes with --engine ray")
+        else:
+            library = open_index(index_folder, model, device)
+        report = closing.enter_context(_progress(""))
         added = library.add(folders, workers=workers, licence=licence, retry=retry, report=report)
     figures = added.as_dict()
     if as_json:
@@ -1290,7 +1336,8 @@ def index_add(
         )
         if added.windows:
             rates = f"{figures['files_per_s']:.1f} files/s, {figures['audio_s_per_s']:.0f} s of sound a second"
-            click.echo(f"{added.wall_s:.1f} s, {rates}, {figures['network_share']:.0%} of it in the network")
+            share = "" if engine == "ray" else f", {figures['network_share']:.0%} of it in the network"
+            click.echo(f"{added.wall_s:.1f} s, {rates}{share}")
     if added.interrupted:
         click.echo("Interrupted; what is finished is in the index, the same command goes on from there.", err=True)
         sys.exit(130)

@@ -11,6 +11,7 @@
     ├── SearchError         a library or a query that cannot be searched
     ├── TrainingError       a recipe that cannot be run
     ├── LibraryError        an index that cannot be read, written or searched by a model
+    ├── ClusterError        a Ray cluster that cannot be had, or that lost a part of the work
     ├── PatternError        a neuron, objective or optimisation that fails
     ├── GalleryError        a gallery that cannot be written or does not verify
     ├── StudyError          a listening study's file that cannot be read, or an answer that cannot be kept
@@ -54,6 +55,10 @@ class TrainingError(IminetVizError):
 
 class LibraryError(IminetVizError):
     """An index that cannot be read or written, or does not fit a model; the message names it."""
+
+
+class ClusterError(IminetVizError):
+    """A Ray cluster that cannot be had, or that does not answer any more; the message says which part of it."""
 
 
 class PatternError(IminetVizError):

@@ -51,7 +51,7 @@ from iminet_viz.windows import WindowConfig, decode
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from iminet_viz.scoring import Scorer
+    from iminet_viz.scoring import Part, Scorer
 
 FORMAT = 1
 TABLE = "windows"
@@ -234,6 +234,7 @@ class Prepared:
     duration_s: float = 0.0
     spans: tuple[tuple[float, float], ...] = ()  # start and stop in s
     parts: tuple[np.ndarray | str, ...] = ()  # (windows, ...) of each, or the .npy that holds it
+    vectors: tuple[np.ndarray, ...] = ()  # (windows, width) of each, once the networks have run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -392,6 +393,40 @@ def _try_worker(context: Any, work: Work) -> None:
             raise LibraryError("worker processes cannot be started; workers=0 does without") from None
 
 
+def embed_files(parts: Sequence[Part], prepared: Sequence[Prepared]) -> tuple[list[Prepared], float]:
+    """Run the networks on the windows of files, all together in batches.
+
+    Returns:
+        the files with their vectors, or with the reason why they have none; and the seconds in the networks.
+    """
+    columns: list[np.ndarray] = []
+    network_s = 0.0
+    for number, part in enumerate(parts):
+        arrays = [x.parts[number] for x in prepared]
+        opened = [np.load(x, mmap_mode="r") if isinstance(x, str) else x for x in arrays]
+        vectors = []
+        for batch in _batches(opened, BATCH):
+            begun = time.monotonic()
+            vectors.append(part.embed(batch))
+            network_s += time.monotonic() - begun
+        columns.append(np.concatenate(vectors))
+        del opened
+        for x in arrays:
+            if isinstance(x, str):
+                Path(x).unlink()
+    embedded = []
+    start = 0
+    for file in prepared:
+        stop = start + len(file.spans)
+        own = tuple(column[start:stop] for column in columns)
+        start = stop
+        if all(np.isfinite(x).all() for x in own):
+            embedded.append(dataclasses.replace(file, parts=(), vectors=own))
+        else:
+            embedded.append(dataclasses.replace(file, reason="the model gives values that are not finite", parts=()))
+    return embedded, network_s
+
+
 # --- the library ----------------------------------------------------------------------------------------------------
 
 
@@ -488,7 +523,7 @@ class _Known:
 class _Finished:
     """Rows that wait for a commit."""
 
-    outcomes: list[tuple[Prepared, list[np.ndarray]]] = dataclasses.field(default_factory=list)  # with vectors, or none
+    outcomes: list[Prepared] = dataclasses.field(default_factory=list)  # without vectors it has failed
     tables: list[Any] = dataclasses.field(default_factory=list)  # pyarrow tables of rows that are there already
     replaced: list[str] = dataclasses.field(default_factory=list)  # ids that have rows already
     rows: int = 0
@@ -711,6 +746,20 @@ class Library:
             return self._copy.version
         return 0 if self._opened is None else int(self._opened.version)
 
+    def checkout(self, version: int) -> None:
+        """Go to a version, for reading.
+
+        Raises:
+            LibraryError: it is not there, or not any more.
+        """
+        self._require_table()
+        table = self._table
+        self._left_behind()
+        try:
+            table.checkout(version)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise LibraryError(f"{self._says}: there is no version {version} ({_first_line(error)})") from None
+
     def refresh(self) -> bool:
         """Go to the latest version; tell whether that is another one."""
         before = self.version
@@ -824,13 +873,11 @@ class Library:
         Raises:
             LibraryError: the table holds a row that is incomplete.
         """
-        windows = self.windows
+        self._read_copy()
         if ("vectors", part) not in self._cached:
             if self.settings is None:
                 return np.zeros((0, 0), np.float32)
-            stored = self.settings.parts[part]
-            values = np.empty((len(windows), stored["width"]), stored["dtype"])
-            self._fill(part, values)
+            values = self.take(*self._resident()[1:], part)
             values.flags.writeable = False
             self._cached["vectors", part] = values
         return self._cached["vectors", part]
@@ -839,17 +886,8 @@ class Library:
         """Read the vectors of a part into ``(windows, width)``."""
         if ("vectors", part) in self._cached:
             values[:] = self._cached["vectors", part]
-            return
-        _, row_ids, where = self._resident()
-        placed = 0
-        for batch in self._read([f"vector_{part}"], "window >= 0", row_id=True):
-            column = batch[f"vector_{part}"]
-            if column.null_count:
-                raise LibraryError(f"{self._says}: {column.null_count} windows have no vector; see index verify")
-            rows = where[np.searchsorted(row_ids, batch["_rowid"].to_numpy())]
-            values[rows] = column.flatten().to_numpy().reshape(len(column), -1)
-            placed += len(column)
-        assert placed == len(values)  # both were read at one version
+        else:
+            self.take(*self._resident()[1:], part, values)
 
     def note(self, name: str) -> Any:
         """What :meth:`keep_note` kept of this version; None where it kept nothing."""
@@ -859,6 +897,44 @@ class Library:
         """Keep a JSON value beside this version of the table, where that can be written."""
         if self._key is not None:
             write_notes(self.path, self._key, read_notes(self.path, self._key) | {name: value})
+
+    def take(
+        self, row_ids: np.ndarray, places: np.ndarray, part: int = 0, values: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Stored rows of some windows: ``(rows, width)``.
+
+        Args:
+            row_ids: ``(rows,)`` of this version, ascending; where they are many, all between first and last is read.
+            places: ``(rows,)`` where each comes.
+            part: of the scorer.
+            values: to read into, instead of a new array.
+
+        Raises:
+            LibraryError: the table holds a row that is incomplete.
+        """
+        import pyarrow as pa
+
+        assert self.settings is not None
+        if values is None:
+            stored = self.settings.parts[part]
+            values = np.empty((len(row_ids), stored["width"]), stored["dtype"])
+        if not len(row_ids):
+            return values
+        placed = 0
+        # by row id alone: with another column in the filter, Lance finds the rows first and then takes them one by one
+        where = f"_rowid >= {row_ids[0]} AND _rowid <= {row_ids[-1]}"
+        if len(row_ids) <= 2 * IDS:
+            where = f"_rowid IN ({', '.join(map(str, row_ids))})"
+        for batch in self._read([f"vector_{part}"], where, row_id=True):
+            at = np.searchsorted(row_ids, batch["_rowid"].to_numpy())
+            wanted = row_ids[at] == batch["_rowid"].to_numpy()  # not those of files that failed
+            column = batch[f"vector_{part}"].filter(pa.array(wanted))
+            if column.null_count:
+                raise LibraryError(f"{self._says}: {column.null_count} windows have no vector; see index verify")
+            values[places[at[wanted]]] = column.flatten().to_numpy().reshape(len(column), -1)
+            placed += len(column)
+        assert placed == len(row_ids)  # they are of this version
+        return values
 
     def words_mask(self, text: str) -> np.ndarray:
         """Tell which windows are of files whose name, folders or label hold every word: ``(windows,)`` bool.
@@ -897,8 +973,6 @@ class Library:
         Raises:
             LibraryError: a folder is not there, another one is adding, or the model is another one now.
         """
-        from iminet_viz.imitator.batch import cores
-
         result = Added()
         if isinstance(folders, str | os.PathLike):
             folders = [folders]
@@ -928,7 +1002,6 @@ class Library:
                 if self._table is None:
                     self._create()
                 scorer = self.scorer if tasks else None
-                workers = min(cores() if workers is None else workers, len(tasks))
                 run = _Run(self, scorer, known, licence, result, report, len(tasks) + len(failed))
                 for file in failed:
                     run.fail(Prepared(file, reason=file.reason))
@@ -948,6 +1021,14 @@ class Library:
         self.refresh()
         with contextlib.suppress(LibraryError):  # of a row that is incomplete; whoever reads it is told
             self.keep_copy()
+
+    def _outcomes(
+        self, work: Work, tasks: Sequence[Task], workers: int | None
+    ) -> Generator[Prepared | None, None, None]:
+        """What becomes of files, in any order, with vectors or for the networks; None where there is nothing yet."""
+        from iminet_viz.imitator.batch import cores
+
+        return prepare_files(work, tasks, min(cores() if workers is None else workers, len(tasks)))
 
     def _known(self) -> dict[str, _Known]:
         names = [field.name for field in dataclasses.fields(_Known) if field.name != "failed"]
@@ -1173,7 +1254,7 @@ class _Run:
         self.started = self.committed = time.monotonic()
         self.fingerprint = library.settings.fingerprint  # type: ignore[union-attr]
 
-    def work(self, tasks: Sequence[Task], workers: int, stop: Callable[[], bool] | None = None) -> None:
+    def work(self, tasks: Sequence[Task], workers: int | None, stop: Callable[[], bool] | None = None) -> None:
         """Prepare and embed files, and commit what is finished, whatever ends it."""
         library, result = self.library, self.result
         settings = library.settings
@@ -1185,11 +1266,12 @@ class _Run:
             str(library.path / SPOOL),
         )
         self.started = self.committed = time.monotonic()
-        outcomes = prepare_files(work, tasks, workers)
+        outcomes = library._outcomes(work, tasks, workers)
         with contextlib.closing(outcomes), _on_interrupt() as interrupted:
             try:
                 for outcome in outcomes:
-                    self.take(outcome)
+                    if outcome is not None:
+                        self.take(outcome)
                     if interrupted() or (stop is not None and stop()):
                         result.interrupted = True
                         break
@@ -1202,10 +1284,10 @@ class _Run:
     def take(self, outcome: Prepared) -> None:
         """Take in what became of a file."""
         self.done += 1
-        if outcome.reason:
-            self.fail(outcome)
-        elif outcome.same:
+        if outcome.same:
             self.same.append((outcome.file, self.licence))
+        elif outcome.reason or outcome.vectors:
+            self.keep(outcome)
         else:
             self.waiting.append(outcome)
             if sum(len(x.spans) for x in self.waiting) >= BATCH:
@@ -1223,7 +1305,7 @@ class _Run:
         """Keep a file that cannot be indexed, with the reason."""
         self.result.failed += 1
         self.result.failures.append((outcome.file.path, outcome.reason))
-        self._finish(outcome, [])
+        self._finish(outcome)
 
     def touch(self, files: Sequence[tuple[Found, str | None]]) -> None:
         """Give files that hold what they held their new size, time and licence."""
@@ -1272,45 +1354,33 @@ class _Run:
         if not waiting:
             return
         assert self.scorer is not None
-        columns: list[np.ndarray] = []
-        for number, part in enumerate(self.scorer.parts):
-            arrays = [x.parts[number] for x in waiting]
-            opened = [np.load(x, mmap_mode="r") if isinstance(x, str) else x for x in arrays]
-            vectors = []
-            for batch in _batches(opened, BATCH):
-                begun = time.monotonic()
-                vectors.append(part.embed(batch))
-                self.result.network_s += time.monotonic() - begun
-            columns.append(np.concatenate(vectors))
-            del opened
-            for x in arrays:
-                if isinstance(x, str):
-                    Path(x).unlink()
-        start = 0
-        for outcome in waiting:
-            stop = start + len(outcome.spans)
-            own = [column[start:stop] for column in columns]
-            start = stop
-            if not all(np.isfinite(x).all() for x in own):
-                self.fail(dataclasses.replace(outcome, reason="the model gives values that are not finite"))
-                continue
-            if outcome.file.id in self.known:
-                self.result.replaced += 1
-            else:
-                self.result.new += 1
-            self.result.windows += len(outcome.spans)
-            self.result.audio_s += outcome.duration_s
-            self._finish(outcome, own)
+        embedded, network_s = embed_files(self.scorer.parts, waiting)
+        self.result.network_s += network_s
+        for outcome in embedded:
+            self.keep(outcome)
 
-    def _finish(self, outcome: Prepared, vectors: list[np.ndarray]) -> None:
-        """Let a file wait for a commit; without vectors it has failed."""
-        self.finished.outcomes.append((outcome, vectors))
+    def keep(self, outcome: Prepared) -> None:
+        """Keep a file that went through the networks."""
+        if outcome.reason:
+            self.fail(outcome)
+            return
+        if outcome.file.id in self.known:
+            self.result.replaced += 1
+        else:
+            self.result.new += 1
+        self.result.windows += len(outcome.spans)
+        self.result.audio_s += outcome.duration_s
+        self._finish(outcome)
+
+    def _finish(self, outcome: Prepared) -> None:
+        """Let a file wait for a commit."""
+        self.finished.outcomes.append(outcome)
         self.finished.rows += max(1, len(outcome.spans))
         self.finished.files += 1
         if outcome.file.id in self.known:
             self.finished.replaced.append(outcome.file.id)
 
-    def _rows(self, outcomes: Sequence[tuple[Prepared, list[np.ndarray]]]) -> pa.Table:
+    def _rows(self, outcomes: Sequence[Prepared]) -> pa.Table:
         """Rows of files: what is said of each is repeated for its windows."""
         import pyarrow as pa
 
@@ -1318,8 +1388,8 @@ class _Run:
         spans: list[tuple[float, float]] = []
         numbers: list[int] = []
         counts: list[int] = []
-        for outcome, vectors in outcomes:
-            file, count = outcome.file, len(outcome.spans) if vectors else 0
+        for outcome in outcomes:
+            file, count = outcome.file, len(outcome.spans) if outcome.vectors else 0
             label = os.fsencode(file.label).decode("utf-8", "replace")
             name = os.path.relpath(file.path, file.root)
             licence = find_licence(file.path, file.root, self.licences) if self.licence is None else self.licence
@@ -1356,7 +1426,7 @@ class _Run:
                 column = np.array(spans)[:, 0 if field.name == "start_s" else 1]
                 columns.append(pa.array(column, mask=~good))
             elif field.name.startswith("vector_"):
-                own = [vectors[int(field.name[7:])] for _, vectors in outcomes if vectors]
+                own = [outcome.vectors[int(field.name[7:])] for outcome in outcomes if outcome.vectors]
                 flat = np.concatenate(own).reshape(-1) if own else np.zeros(0)
                 rows = pa.FixedSizeListArray.from_arrays(pa.array(flat, field.type.value_type), type=field.type)
                 columns.append(rows.take(pa.array(place, mask=~good)))

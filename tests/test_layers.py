@@ -23,6 +23,7 @@ LAYERS = [
     ["resident"],
     ["index"],
     ["retrieval"],
+    ["cluster"],
     ["training", "autoencoder", "patterns", "attribution"],
     ["contrastive"],
     ["plotting", "sonification"],
@@ -38,6 +39,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 HEAVY = {"torch", "librosa", "matplotlib", "lightning", "gradio", "scipy", "soundfile", "captum", "lancedb", "pyarrow"}
+HEAVY |= {"ray"}
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 

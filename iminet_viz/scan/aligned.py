@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -94,7 +95,119 @@ def unpack(row: np.ndarray, n_cuts: int, features: int) -> tuple[np.ndarray, np.
     return frames.astype(np.float32) * numbers[..., :1, None], numbers[..., 1]
 
 
-class AlignedRows:
+def typical_rows(n: int) -> np.ndarray:
+    """Which of ``n`` rows a sketch is fitted to: some 512, evenly."""
+    return np.arange(0, n, -(-n // 512))
+
+
+class Cascade(ABC):
+    """Rows with a sketch, wherever they are: how many of the sketch's best have to be scored for a recall.
+
+    Attributes:
+        calibrations: what was found, by recall.
+    """
+
+    n_cuts: int
+    frames: int
+    features: int
+    calibrations: dict[float, Calibration]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    @abstractmethod
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """Rows as they are stored: ``(ids,)`` to ``(ids, width)``."""
+
+    @abstractmethod
+    def search(
+        self, queries: Sequence[np.ndarray], k: int, allowed: np.ndarray | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The best rows for each query, exactly."""
+
+    @abstractmethod
+    def sketched(self, query: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Costs of the sketches of rows: ``(ids,)`` to ``(ids,)`` float32."""
+
+    @property
+    def skips(self) -> bool:
+        """Whether there are enough rows that a recall below 1 leaves any out."""
+        return len(self) >= SKETCHED
+
+    def best_of_sketch(self, k: int, recall: float | None) -> int | None:
+        """How many rows of the sketch are scored; None for all.
+
+        Raises:
+            SearchError: the recall is not above 0 and at most 1.
+        """
+        if recall is not None and not 0 < recall <= 1:
+            raise SearchError(f"a recall must be above 0 and at most 1, not {recall:g}")
+        if recall is None or recall == 1 or not self.skips:
+            return None
+        known = self.calibrations.get(recall) or self.calibrate(recall)
+        return -(-known.best * max(k, FIRST_TEN) // FIRST_TEN)
+
+    def calibrate(
+        self, recall: float, queries: Sequence[np.ndarray] | None = None, n_cuts: int = 3, seed: int = 0
+    ) -> Calibration:
+        """Find how many rows of the sketch have to be scored for a recall, and remember it in ``calibrations``.
+
+        Four times as many as the drawn queries need for half of the misses that the recall allows: they are few, and
+        people need more. (Of 10,000 windows 24 drawn queries need 61 for a recall of .95, 48 imitations 162; of 60,000
+        both need 460.) Of more than 50,000 rows so many are drawn, and the number grows with the rows; the exact first
+        ten of a part lie further back than those of all, so this is too many rather than too few.
+
+        Args:
+            recall: of the exact first ten, below 1.
+            queries: as for :meth:`search`; drawn from the library without them.
+            n_cuts: of the queries drawn.
+            seed: of what is drawn.
+        """
+        rng = np.random.default_rng(seed)
+        ids, allowed = np.arange(len(self)), None
+        if len(ids) > CALIBRATED_ON:
+            ids = np.sort(rng.choice(ids, CALIBRATED_ON, replace=False))
+            allowed = np.zeros(len(self), bool)
+            allowed[ids] = True
+        if queries is None:
+            queries = self.draw_queries(SAMPLES, n_cuts, rng)
+        ranks = []
+        for query, (found, _) in zip(queries, self.search(queries, FIRST_TEN, allowed), strict=True):
+            sketched = self.sketched(query, ids)
+            worst = sketched[np.searchsorted(ids, found)]
+            ranks.append((sketched[None] <= worst[:, None]).sum(axis=1))
+        wanted = (1 + recall) / 2
+        best = min(len(ids), SAFETY * max(FIRST_TEN, int(np.quantile(ranks, wanted, method="inverted_cdf"))))
+        self.calibrations[recall] = Calibration(
+            recall, -(-best * len(self) // len(ids)), float((np.array(ranks) <= best).mean()), len(queries), len(ids)
+        )
+        return self.calibrations[recall]
+
+    def draw_queries(self, n: int, n_cuts: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Rows changed to queries: each frame blended with one of another row, time warped, the duration off.
+
+        Their tenth costs .47 to .59 of the median row, that of imitations by people .53 to .64.
+
+        Shape:
+            each ``(1, n_cuts * (frames * features + 1))``.
+        """
+        pairs = rng.integers(0, len(self), (n, 2))
+        rows = self.read(pairs.ravel()).reshape(n, 2, -1)
+        queries = []
+        for pair in rows:
+            frames, log_s = unpack(pair, self.n_cuts, self.features)
+            weight = rng.uniform()
+            cuts = []
+            for cut in rng.integers(0, self.n_cuts, n_cuts):
+                place = np.sort(rng.uniform(0, self.frames, self.frames)).astype(int)
+                blended = (1 - weight) * frames[0, cut, place] + weight * frames[1, cut]
+                cuts.append(np.append(blended, log_s[0, cut] + rng.normal(0, 0.3)))
+            queries.append(np.concatenate(cuts).astype(np.float32)[None])
+        return queries
+
+
+class AlignedRows(Cascade):
     """All rows of an aligned net's library; see :class:`iminet_viz.scan.Rows`.
 
     A query is ``(windows, cuts * (frames * features + 1))`` float32, of each cut its frames and its log duration, as
@@ -133,16 +246,17 @@ class AlignedRows:
         self.calibrations: dict[float, Calibration] = {}
         self._bounded = _Bounded(self.rows, n_cuts, frames, features, self.duration_cost)
         self._device = None if device == "cpu" else torch.from_numpy(self.rows).to(device)
-        self._sketch = _Sketch(self._bounded) if len(rows) >= SKETCHED else None
+        self._sketch: _Sketch | None = None
+        if len(rows) >= SKETCHED:
+            self.fit_sketch(self.rows[typical_rows(len(rows))])
+
+    def fit_sketch(self, typical: np.ndarray) -> None:
+        """Sketch the rows by the principal values of others, which may be of a larger library: ``(some, width)``."""
+        self._sketch = _Sketch(self._bounded, typical)
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.rows)
-
-    @property
-    def skips(self) -> bool:
-        """Whether there are enough rows that a recall below 1 leaves any out."""
-        return self._sketch is not None
 
     @property
     def n_bytes(self) -> int:
@@ -155,6 +269,7 @@ class AlignedRows:
         k: int,
         allowed: np.ndarray | None = None,
         recall: float | None = None,
+        limits: Sequence[float] | None = None,
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The best rows for each query, exactly; see :meth:`iminet_viz.scan.Rows.search`.
 
@@ -164,92 +279,59 @@ class AlignedRows:
             allowed: see there.
             recall: below 1, only the best rows of the sketch are scored, as many as :meth:`calibrate` finds necessary
                 for this share of the exact first ten.
+            limits: of each query, instead: what the sketch of a row may cost for it to be scored.
 
         Raises:
             SearchError: a query is not finite, or the recall is not above 0 and at most 1.
         """
-        best = None
-        if recall is not None and not 0 < recall <= 1:
-            raise SearchError(f"a recall must be above 0 and at most 1, not {recall:g}")
-        if recall is not None and recall < 1 and self.skips:
-            known = self.calibrations.get(recall) or self.calibrate(recall)
-            best = -(-known.best * max(k, FIRST_TEN) // FIRST_TEN)
-        ids = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
-        return [self._best(_Query(query, self.frames, self.features), k, ids, best) for query in queries]
+        best = self.best_of_sketch(k, recall)
+        ids = _ids(len(self), allowed)
+        found = []
+        for number, query in enumerate(queries):
+            form = _Query(query, self.frames, self.features)
+            found.append(self._best(form, k, ids, best, None if limits is None else limits[number]))
+        return found
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """Rows as they are stored: ``(ids,)`` to ``(ids, width)``."""
+        return self.rows[ids]
+
+    def sketched(self, query: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Costs of the sketches of rows: ``(ids,)`` to ``(ids,)`` float32."""
+        assert self._sketch is not None, "so few rows are all scored"
+        return self._sketch.costs(_Query(query, self.frames, self.features), ids)
+
+    def lowest_sketched(
+        self, queries: Sequence[np.ndarray], best: int, allowed: np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        """The ``best`` lowest costs of sketches for each query, in no order; fewer where there are fewer."""
+        ids = _ids(len(self), allowed)
+        costs = [self.sketched(query, ids) for query in queries]
+        return [own if best >= len(own) else np.partition(own, best - 1)[:best] for own in costs]
 
     def scores(self, query: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Scores of some rows (all without ``rows``), in their order: ``(windows, width)`` to ``(rows,)`` float64."""
         ids = np.arange(len(self)) if rows is None else np.asarray(rows, np.int64)
         return -self._bounded.costs(_Query(query, self.frames, self.features), ids)
 
-    def calibrate(
-        self, recall: float, queries: Sequence[np.ndarray] | None = None, n_cuts: int = 3, seed: int = 0
-    ) -> Calibration:
-        """Find how many rows of the sketch have to be scored for a recall, and remember it in ``calibrations``.
-
-        Four times as many as the drawn queries need for half of the misses that the recall allows: they are few, and
-        people need more. (Of 10,000 windows 24 drawn queries need 61 for a recall of .95, 48 imitations 162; of 60,000
-        both need 460.) Of more than 50,000 rows so many are drawn, and the number grows with the rows; the exact first
-        ten of a part lie further back than those of all, so this is too many rather than too few.
-
-        Args:
-            recall: of the exact first ten, below 1.
-            queries: as for :meth:`search`; drawn from the library without them.
-            n_cuts: of the queries drawn.
-            seed: of what is drawn.
-        """
-        assert self._sketch is not None, "so few rows are all scored"
-        rng = np.random.default_rng(seed)
-        ids = np.arange(len(self))
-        if len(ids) > CALIBRATED_ON:
-            ids = np.sort(rng.choice(ids, CALIBRATED_ON, replace=False))
-        if queries is None:
-            queries = self.draw_queries(SAMPLES, n_cuts, rng)
-        ranks = []
-        for query in queries:
-            form = _Query(query, self.frames, self.features)
-            found, _ = self._best(form, FIRST_TEN, ids)
-            sketched = self._sketch.costs(form, ids)
-            worst = sketched[np.searchsorted(ids, found)]
-            ranks.append((sketched[None] <= worst[:, None]).sum(axis=1))
-        wanted = (1 + recall) / 2
-        best = min(len(ids), SAFETY * max(FIRST_TEN, int(np.quantile(ranks, wanted, method="inverted_cdf"))))
-        self.calibrations[recall] = Calibration(
-            recall, -(-best * len(self) // len(ids)), float((np.array(ranks) <= best).mean()), len(queries), len(ids)
-        )
-        return self.calibrations[recall]
-
-    def draw_queries(self, n: int, n_cuts: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """Rows changed to queries: each frame blended with one of another row, time warped, the duration off.
-
-        Their tenth costs .47 to .59 of the median row, that of imitations by people .53 to .64.
-
-        Shape:
-            each ``(1, n_cuts * (frames * features + 1))``.
-        """
-        queries = []
-        for chosen in rng.integers(0, len(self), (n, 2)):
-            frames, log_s = unpack(self.rows[chosen], self.n_cuts, self.features)
-            weight = rng.uniform()
-            cuts = []
-            for cut in rng.integers(0, self.n_cuts, n_cuts):
-                place = np.sort(rng.uniform(0, self.frames, self.frames)).astype(int)
-                blended = (1 - weight) * frames[0, cut, place] + weight * frames[1, cut]
-                cuts.append(np.append(blended, log_s[0, cut] + rng.normal(0, 0.3)))
-            queries.append(np.concatenate(cuts).astype(np.float32)[None])
-        return queries
-
-    def _best(self, query: _Query, k: int, ids: np.ndarray, best: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The first ``k`` of rows, or of their ``best`` by the sketch."""
+    def _best(
+        self, query: _Query, k: int, ids: np.ndarray, best: int | None, within: float | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The first ``k`` of rows, of their ``best`` by the sketch, or of those ``within`` a cost of it; ties count."""
+        sketched = None
+        enough = len(ids) >= SKETCHED and (self._device is None or best is not None)
+        if self._sketch is not None and (enough or within is not None):
+            sketched = self._sketch.costs(query, ids)
+            if best is not None and best < len(ids):
+                within = np.partition(sketched, best - 1)[best - 1]
+            if within is not None:
+                chosen = sketched <= within
+                ids, sketched = ids[chosen], sketched[chosen]
         k = min(k, len(ids))
         if not k:
             return np.empty(0, np.int64), np.empty(0)
         limit = np.inf
-        if self._sketch is not None and len(ids) >= SKETCHED and (self._device is None or best is not None):
-            sketched = self._sketch.costs(query, ids)
-            if best is not None and best < len(ids):
-                chosen = np.sort(np.argpartition(sketched, best - 1)[:best])
-                ids, sketched = ids[chosen], sketched[chosen]
+        if sketched is not None:
             first = ids[np.argpartition(sketched, k - 1)[: max(k, FIRST)]] if len(ids) > FIRST else ids
             limit = np.partition(self._bounded.costs(query, first), k - 1)[k - 1] if k <= len(first) else np.inf
         return self._settle(query, k, ids, self._bounds(query, ids, limit))
@@ -344,12 +426,12 @@ class _Bounded:
 class _Sketch:
     """Means of neighbouring frames, by their first principal values, in the same form as the rows."""
 
-    def __init__(self, bounded: _Bounded) -> None:
+    def __init__(self, bounded: _Bounded, typical: np.ndarray) -> None:
         frames, n = bounded.frames, len(bounded.rows)
         self.pooled = next(factor for factor in (4, 2, 1) if frames // factor % 4 == 0 and frames % factor == 0)
         self.values = min(SKETCH_VALUES, bounded.features)
         shape = bounded.n_cuts, frames // self.pooled
-        some = unpack(bounded.rows[:: -(-n // 512)], bounded.n_cuts, bounded.features)[0]
+        some = unpack(typical, bounded.n_cuts, bounded.features)[0]
         some = some.reshape(-1, bounded.features)
         self.mean = some.mean(axis=0)
         self.axes = np.linalg.eigh(np.cov(some.T))[1][:, ::-1][:, : self.values].astype(np.float32)
@@ -432,6 +514,10 @@ def _bound_on_device(rows: Tensor, n_cuts: int, duration_cost: float, query: _Qu
         apart = (numbers[:, 1].reshape(-1, n_cuts, 1) - own_log_s).abs()
         bounds.append(((cost + duration_cost * apart) * (1 - OFF_TORCH)).amin(dim=(1, 2)).cpu())
     return torch.cat(bounds).numpy()
+
+
+def _ids(n: int, allowed: np.ndarray | None) -> np.ndarray:
+    return np.arange(n) if allowed is None else np.flatnonzero(allowed)
 
 
 def _spread(run: Callable[[int, int], Any], n: int, at_once: int = AT_ONCE) -> None:
