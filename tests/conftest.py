@@ -44,6 +44,23 @@ def call(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> dict[str, Path]:
+    """A sweep, its imitation by a slower one, silence, and a file that is no sound."""
+    import numpy as np
+
+    from iminet_viz.audio import save_audio
+
+    folder, rate = tmp_path_factory.mktemp("clips"), 16_000
+    made = {name: folder / f"{name}.wav" for name in ("sweep", "slower", "silence", "text")}
+    for name, seconds in (("sweep", 1.0), ("slower", 1.5)):
+        time = np.arange(round(seconds * rate)) / rate
+        save_audio(made[name], 0.3 * np.sin(2 * np.pi * (300 + 400 * time / seconds) * time), rate)
+    save_audio(made["silence"], np.zeros(rate), rate)
+    made["text"].write_text("no sound")
+    return made
+
+
+@pytest.fixture(scope="session")
 def app_url() -> Iterator[str]:
     """Address of the app, started once with the shipped gallery; tests share it as users do."""
     from app_server import running_app

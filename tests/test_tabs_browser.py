@@ -5,28 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from iminet_viz.audio import save_audio
 
 pytestmark = pytest.mark.browser
 
-RATE = 16_000
 SLOW = 90_000  # ms: the first work of a process loads torch and a model
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("clips")
-    made = {}
-    for name, seconds in (("my voice", 1.5), ("sweep", 1.0)):
-        time = np.arange(round(seconds * RATE)) / RATE
-        made[name] = folder / f"{name}.wav"
-        save_audio(made[name], 0.3 * np.sin(2 * np.pi * (300 + 400 * time / seconds) * time), RATE)
-    made["silence"] = folder / "silence.wav"
-    save_audio(made["silence"], np.zeros(RATE), RATE)
-    return made
 
 
 def drop(page, place: str, clip: Path) -> None:
@@ -52,7 +35,7 @@ def test_two_clips_are_explained_and_both_can_be_heard(page, app_url, clips):
     page.wait_for_selector("#iv-explain-page .iv-empty")
     page.click("#iv-explain-run")
     page.wait_for_selector("text=Nothing to explain yet")
-    drop(page, "#iv-explain-query", clips["my voice"])
+    drop(page, "#iv-explain-query", clips["slower"])
     drop(page, "#iv-explain-candidate", clips["sweep"])
     page.click("#iv-explain-run")
     page.wait_for_selector(".iv-explained", timeout=SLOW)
@@ -81,7 +64,7 @@ def test_what_cannot_be_explained_is_said_in_the_page(page, app_url, clips):
 
 def test_an_explanation_shows_how_far_it_is_and_can_be_cancelled(page, app_url, clips):
     page.goto(app_url + "?tab=explain")
-    drop(page, "#iv-explain-query", clips["my voice"])
+    drop(page, "#iv-explain-query", clips["slower"])
     drop(page, "#iv-explain-candidate", clips["sweep"])
     choose(page, "#iv-explain-model", "tl-iminet-conv123")
     page.click("#iv-explain-run")
@@ -100,6 +83,21 @@ def test_a_link_whose_sounds_are_gone_says_so(page, app_url):
 
 def correlations(page) -> list[float]:
     return page.locator("[data-correlation]").evaluate_all("all => all.map((one) => Number(one.dataset.correlation))")
+
+
+def test_the_comparison_is_loaded_when_its_tab_is_opened(page, app_url):
+    page.goto(app_url + "?tab=make")
+    page.wait_for_selector("#iv-make")
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_selector(".iv-compared", timeout=SLOW)
+    page.wait_for_selector(".iv-twin")
+    choose(page, "#iv-compare-sort", "Worst matched")
+    worst = page.wait_for_function("Number(document.querySelector('[data-correlation]')?.dataset.correlation) < 0.5")
+    assert worst
+    page.get_by_role("tab", name="Make a pattern").click()
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_selector(".iv-twin")
+    assert correlations(page)[0] < 0.5  # as it was left
 
 
 def test_the_comparison_opens_at_once_and_its_twins_are_sorted_filtered_and_turned(page, app_url):
