@@ -89,10 +89,32 @@ def browser():
 
 
 @pytest.fixture
+def settled(page):
+    """Call it to wait until the page has all answers that it asked for: a reload would cut them off, and log it."""
+    waiting: set[object] = set()
+
+    def asks(request) -> None:
+        if "/queue/" in request.url:
+            waiting.add(request)
+
+    page.on("request", asks)
+    page.on("requestfinished", waiting.discard)
+    page.on("requestfailed", waiting.discard)
+
+    def wait() -> None:
+        quiet = 0
+        while quiet < 5:  # what one answer sets off is asked for at once
+            page.wait_for_timeout(100)
+            quiet = 0 if waiting else quiet + 1
+
+    return wait
+
+
+@pytest.fixture
 def page(browser):
     """A page of a user of its own; whatever it logs as an error, or asks of another machine, fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)  # of states that come at once, on a machine that has much else to do
     page = context.new_page()
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)

@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 from iminet_viz.app import AppSettings
 from iminet_viz.app._context import SHIPPED_GALLERY, close_context, open_context
 from iminet_viz.app._work import Cancelled, Step, follow, progress_bar, sentence
-from iminet_viz.audio import read_native, save_audio
+from iminet_viz.audio import read_native
 from iminet_viz.errors import AppError, CheckpointError, GalleryError, StudyError
 from iminet_viz.study import fits_pool
 

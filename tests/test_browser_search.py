@@ -298,13 +298,15 @@ def test_a_microphone_that_is_refused_is_said(page, app):
     assert page.is_enabled(".iv-rec")
 
 
-def test_a_search_is_an_address(page, app, folder):
+def test_a_search_is_an_address(page, app, folder, settled):
     open_page(page, app)
     search_with(page, sound(folder, "siren"))
     page.wait_for_url(re.compile(r"\?tab=search&query=[\w-]+$"))
+    settled()
     page.reload()
     page.wait_for_selector("#iv-hits .iv-hit")
     assert page.inner_text("#iv-hits .iv-hit:first-child .iv-file") == "siren.wav"
+    settled()
     page.goto(f"{app.url}?tab=search&query=unknown")
     page.wait_for_selector("#iv-hits:has-text('not kept any more')")
 

@@ -26,8 +26,7 @@ def choose(page, place: str, text: str) -> None:
 
 def narrow(page) -> None:
     page.set_viewport_size({"width": 400, "height": 850})
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.wait_for_function("innerWidth === 400 && document.documentElement.scrollWidth <= 400")
 
 
 def test_two_clips_are_explained_and_both_can_be_heard(page, app_url, clips):
@@ -156,10 +155,11 @@ def test_five_questions_are_answered_by_keys_and_the_results_are_seen(page, app_
     narrow(page)
 
 
-def test_a_reload_asks_the_same_again_and_a_double_click_answers_once(page, app_url):
+def test_a_reload_asks_the_same_again_and_a_double_click_answers_once(page, app_url, settled):
     page.goto(app_url + "?tab=study")
     page.click("#iv-study-start")
     first = page.wait_for_selector("[data-question]", timeout=SLOW).get_attribute("data-question")
+    settled()
     page.reload()
     page.click("#iv-study-start")
     assert page.wait_for_selector("[data-question]").get_attribute("data-question") == first
