@@ -599,7 +599,7 @@ def make_demo_sound(folder: Path, concept: Concept) -> None:
 
     path = folder / concept.subset / concept.filename
     if not path.is_file():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_audio(path, synthesise(concept, DEMO_SEED), RATE)
 
 

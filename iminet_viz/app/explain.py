@@ -448,7 +448,7 @@ def shares(figures: Mapping[str, Any]) -> Markup:
             tag("span", role.capitalize()),
             gauge(value, low, high),
             tag("span", signed(value), class_="iv-num"),
-            class_="iv-bar",
+            class_="iv-share",
         )
         for role, value in values.items()
     ]
@@ -517,7 +517,7 @@ def units(context: Context, figures: Mapping[str, Any]) -> Markup | None:
         ]
         if place:
             parts.append(unit_pattern(context, place, name))
-        return tag("li", *parts, class_="iv-bar")
+        return tag("li", *parts, class_="iv-share")
 
     def column(title: str, own: Sequence[Mapping[str, Any]]) -> Markup:
         total = sum(unit["adds"] for unit in own)

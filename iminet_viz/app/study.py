@@ -91,7 +91,7 @@ def build(context: Context) -> None:
     with gr.Column(visible=kinds[0] != "pretrained") as sounds:
         clip = gr.Audio(
             type="filepath",
-            sources=["microphone", "upload"],
+            sources=["upload", "microphone"],
             editable=False,
             buttons=[],
             label="A sound to ask about: record or drop one",
