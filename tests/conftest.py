@@ -98,8 +98,8 @@ def settled(page):
             waiting.add(request)
 
     page.on("request", asks)
-    page.on("requestfinished", waiting.discard)
-    page.on("requestfailed", waiting.discard)
+    for end in ("requestfinished", "requestfailed"):
+        page.on(end, lambda request: waiting.discard(request))  # playwright marks its handlers: no built-in function
 
     def wait() -> None:
         quiet = 0
