@@ -185,19 +185,21 @@ def measure_users(url: str, query: Path, users: int, seconds: float) -> tuple[li
     return times, errors, scans
 
 
-def measure_growth(url: str, process: int, query: Path, queries: int) -> tuple[float, float, float]:
-    """MB after the first queries, growth after all of them, and the median seconds of an answer."""
+def measure_growth(url: str, process: int, query: Path, queries: int) -> tuple[float, float, float, float]:
+    """MB after the first queries, growth after all of them, median seconds of an answer, and of its scan alone."""
     from gradio_client import Client, handle_file
 
     client = Client(url, verbose=False)
-    times, before = [], 0.0
+    times, scans, before = [], [], 0.0
     for number in range(max(queries, FIRST_QUERIES + 1)):
         if number == FIRST_QUERIES:
             before = resident_mb(process)
         begun = time.perf_counter()
-        client.predict(handle_file(query), 10, api_name="/search")
+        answer = client.predict(handle_file(query), 10, api_name="/search")
         times.append(time.perf_counter() - begun)
-    return before, resident_mb(process) - before, statistics.median(times[FIRST_QUERIES:])
+        scans.append(answer["seconds"]["scan"])
+    own = (statistics.median(values[FIRST_QUERIES:]) for values in (times, scans))
+    return before, resident_mb(process) - before, *own
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -245,7 +247,7 @@ def main(
     with running_app("--index", index) as app:
         url, process = app.url, app.process.pid
         page = measure_page(url, query)
-        before, growth, alone = measure_growth(url, process, query, queries)
+        before, growth, alone, scan = measure_growth(url, process, query, queries)
         times, errors, scans = measure_users(url, query, users, seconds)
         after = resident_mb(process)
     ordered = sorted(times)
@@ -255,6 +257,7 @@ def main(
         ("4 s recording to picture, in the browser", f"{page['picture']:.2f} s", ""),
         ("4 s recording to hits, in the browser", f"{page['hits']:.2f} s (first {page['first']:.2f} s)", "1.5 s"),
         ("the same by `/search`, one user", f"{alone:.2f} s", ""),
+        ("of it the scan", f"{scan:.2f} s", "0.5 s"),
         (f"{users} users for {seconds:.0f} s: answers", f"{len(times)} ({len(times) / seconds:.1f}/s)", ""),
         (f"{users} users: errors", f"{len(errors)}", "0"),
         (

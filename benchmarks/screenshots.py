@@ -111,7 +111,7 @@ def shoot(browser: Any, url: str, tab: str, look: str, voice: Path, sound: Path,
     TABS[tab](page, voice, sound)
     page.wait_for_timeout(700)  # transitions of the theme
     if tab == "explain" and not whole:
-        page.locator(".iv-explained h2").evaluate("title => title.scrollIntoView()")
+        page.locator(".iv-explained h2").evaluate("title => { title.scrollIntoView(); scrollBy(0, -24); }")
     page.screenshot(path=out / f"{tab}-{look}.png", full_page=whole)
     context.close()
 
