@@ -102,9 +102,10 @@ def settled(page):
         page.on(end, lambda request: waiting.discard(request))  # playwright marks its handlers: no built-in function
 
     def wait() -> None:
-        quiet = 0
+        quiet, until = 0, time.monotonic() + 90
         while quiet < 5:  # what one answer sets off is asked for at once
             page.wait_for_timeout(100)
+            assert time.monotonic() < until, [request.url for request in waiting]
             quiet = 0 if waiting else quiet + 1
 
     return wait
