@@ -41,6 +41,7 @@ from iminet_viz.shipped import FUSION as FUSION
 from iminet_viz.shipped import SHIPPED as SHIPPED
 from iminet_viz.shipped import Fusion as Fusion
 from iminet_viz.shipped import find_model as find_model
+from iminet_viz.shipped import name_of
 from iminet_viz.shipped import read_fusion as read_fusion
 from iminet_viz.shipped import read_json as read_json
 from iminet_viz.shipped import shipped_models as shipped_models
@@ -197,9 +198,9 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> TrainedMode
     folder = find_model(name)
     config = read_json(folder / "config.json")
     if (fusion := read_fusion(folder)) is not None:
-        networks = ", ".join(f"{_name_of(folder)}/{part}" for part in fusion.networks)
+        networks = ", ".join(f"{name_of(folder)}/{part}" for part in fusion.networks)
         raise CheckpointError(
-            f"{_name_of(folder)}: is a fusion of {' and '.join((*fusion.networks, *fusion.untrained))}: it searches "
+            f"{name_of(folder)}: is a fusion of {' and '.join((*fusion.networks, *fusion.untrained))}: it searches "
             f"(evaluate --pairs), but is no single network; its networks are {networks or 'none'}"
         )
     expected = {"format", "kind", "architecture", "frontends", "db_statistics"}
@@ -238,7 +239,7 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> TrainedMode
     network.eval().requires_grad_(False)
     metrics_path = folder / "metrics.json"
     model = TrainedModel(
-        name=_name_of(folder),
+        name=name_of(folder),
         network=network,
         frontends={role: make_frontend(value) for role, value in network.FRONTENDS.items()},
         db_statistics=statistics,
@@ -248,11 +249,6 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> TrainedMode
         folder=folder,
     )
     return model.to(device)
-
-
-def _name_of(folder: Path) -> str:
-    folder = folder.resolve()
-    return str(folder.relative_to(SHIPPED)) if folder.is_relative_to(SHIPPED) else folder.name
 
 
 def _build(kind: str, architecture: Mapping[str, Any], where: str) -> Model:

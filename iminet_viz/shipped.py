@@ -79,6 +79,12 @@ def shipped_models() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))
 
 
+def name_of(folder: Path) -> str:
+    """Name of a model's folder: of one that comes with the package below these."""
+    folder = folder.resolve()
+    return str(folder.relative_to(SHIPPED)) if folder.is_relative_to(SHIPPED) else folder.name
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON with two-space indentation; the file appears whole or not at all, and never with NaN."""
     from iminet_viz.audio import atomic_path  # loads numpy
