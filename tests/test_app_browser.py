@@ -160,9 +160,12 @@ def test_a_sound_plays_and_the_playhead_moves_over_its_picture(page, app_url):
 def fill(page, steps: int) -> None:
     page.get_by_role("button", name="How it is made").click()
     slider = page.locator("input[type=number][aria-label*='Steps']")
-    slider.fill(str(steps))
-    slider.press("Tab")
-    page.wait_for_function(f"document.querySelector('input[type=range][aria-label*=Steps]').value === '{steps}'")
+    handle, until = page.locator("input[type=range][aria-label*=Steps]"), time.monotonic() + SLOW / 1000
+    while handle.input_value() != str(steps):  # a page that is still being drawn forgets what was typed
+        slider.fill(str(steps))
+        slider.press("Tab")
+        page.wait_for_timeout(200)
+        assert time.monotonic() < until, handle.input_value()
 
 
 def test_a_pattern_forms_before_the_eyes_and_can_be_heard_and_kept(page, app_url):
