@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 GALLERY := out/gallery
 
-.PHONY: app gallery test check clean
+.PHONY: app gallery test test-browser check clean
 
 app: $(VENV)/.installed
 	$(BIN)/iminet-viz app
@@ -14,6 +14,9 @@ gallery: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
+
+test-browser: $(VENV)/.installed  # needs Debian's chromium
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m browser
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

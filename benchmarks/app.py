@@ -25,12 +25,9 @@ import os
 import platform
 import re
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -38,12 +35,14 @@ import numpy as np
 
 from iminet_viz.audio import atomic_path, find_audio, read_native, save_audio
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from app_server import CHROMIUM, CHROMIUM_FLAGS, running_app
+
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- app: written by app.py -->", "<!-- /app -->"
 RATE = 16_000
 PARTS_S = 10.0
-CHROMIUM = "/usr/bin/chromium"
 FIRST_QUERIES = 50  # whose growth is not counted: what is made once is made by then
 
 
@@ -121,35 +120,6 @@ def _at_rate(waveform: np.ndarray, rate: int) -> np.ndarray:
 # --- the app --------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def running(index: Path) -> Iterator[tuple[str, int, float]]:
-    """The app as a user starts it: address, process, seconds to the first page."""
-    import socket
-
-    import httpx
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, str(ROOT / "cli.py"), "app", "--no-browser", "--port", str(port), "--index", str(index)]
-    with tempfile.TemporaryDirectory() as temporary:
-        begun = time.perf_counter()
-        process = subprocess.Popen(command, env={**os.environ, "TMPDIR": temporary}, stdout=subprocess.DEVNULL)
-        url = f"http://127.0.0.1:{port}/"
-        try:
-            while True:
-                with contextlib.suppress(httpx.TransportError):
-                    httpx.get(url, timeout=60)
-                    break
-                if process.poll() is not None:
-                    raise click.ClickException("the app did not start")
-                time.sleep(0.05)
-            yield url, process.pid, time.perf_counter() - begun
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
 def resident_mb(process: int) -> float:
     """Memory of a process in MB."""
     text = Path(f"/proc/{process}/status").read_text(encoding="ascii")
@@ -162,7 +132,7 @@ def measure_page(url: str, query: Path, times: int = 10) -> dict[str, float]:
 
     pictures, hits, first = [], [], 0.0
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
         page = browser.new_page()
         page.set_default_timeout(120_000)
         page.goto(url)
@@ -215,19 +185,21 @@ def measure_users(url: str, query: Path, users: int, seconds: float) -> tuple[li
     return times, errors, scans
 
 
-def measure_growth(url: str, process: int, query: Path, queries: int) -> tuple[float, float, float]:
-    """MB after the first queries, growth after all of them, and the median seconds of an answer."""
+def measure_growth(url: str, process: int, query: Path, queries: int) -> tuple[float, float, float, float]:
+    """MB after the first queries, growth after all of them, median seconds of an answer, and of its scan alone."""
     from gradio_client import Client, handle_file
 
     client = Client(url, verbose=False)
-    times, before = [], 0.0
+    times, scans, before = [], [], 0.0
     for number in range(max(queries, FIRST_QUERIES + 1)):
         if number == FIRST_QUERIES:
             before = resident_mb(process)
         begun = time.perf_counter()
-        client.predict(handle_file(query), 10, api_name="/search")
+        answer = client.predict(handle_file(query), 10, api_name="/search")
         times.append(time.perf_counter() - begun)
-    return before, resident_mb(process) - before, statistics.median(times[FIRST_QUERIES:])
+        scans.append(answer["seconds"]["scan"])
+    own = (statistics.median(values[FIRST_QUERIES:]) for values in (times, scans))
+    return before, resident_mb(process) - before, *own
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -272,18 +244,20 @@ def main(
     query = make_query(sounds, work.absolute())
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
-    with running(index) as (url, process, start):
+    with running_app("--index", index) as app:
+        url, process = app.url, app.process.pid
         page = measure_page(url, query)
-        before, growth, alone = measure_growth(url, process, query, queries)
+        before, growth, alone, scan = measure_growth(url, process, query, queries)
         times, errors, scans = measure_users(url, query, users, seconds)
         after = resident_mb(process)
     ordered = sorted(times)
     p95 = ordered[max(0, round(0.95 * len(ordered)) - 1)] if ordered else float("nan")
     rows = [
-        ("start to first page", f"{start:.1f} s", "8 s"),
+        ("start to first page", f"{app.seconds:.1f} s", "8 s"),
         ("4 s recording to picture, in the browser", f"{page['picture']:.2f} s", ""),
         ("4 s recording to hits, in the browser", f"{page['hits']:.2f} s (first {page['first']:.2f} s)", "1.5 s"),
         ("the same by `/search`, one user", f"{alone:.2f} s", ""),
+        ("of it the scan", f"{scan:.2f} s", "0.5 s"),
         (f"{users} users for {seconds:.0f} s: answers", f"{len(times)} ({len(times) / seconds:.1f}/s)", ""),
         (f"{users} users: errors", f"{len(errors)}", "0"),
         (

@@ -8,7 +8,9 @@ these clips taken at random.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -202,7 +204,11 @@ def can_align(scorer: Scorer) -> bool:
 
 
 def explain_alignment(
-    scorer: Scorer, query: str | os.PathLike[str], candidate: str | os.PathLike[str], seed: int = 0
+    scorer: Scorer,
+    query: str | os.PathLike[str],
+    candidate: str | os.PathLike[str],
+    seed: int = 0,
+    report: Callable[[float], None] | None = None,
 ) -> AlignedExplanation:
     """Explain the score of an imitation and a recording by what was aligned.
 
@@ -211,6 +217,7 @@ def explain_alignment(
         query: file of the imitation.
         candidate: file of the recording; of either the first 30 s are heard, as search hears them.
         seed: of the rotations.
+        report: called with the share that is done; what it raises ends the work.
 
     Raises:
         AudioError: a file cannot be read.
@@ -227,8 +234,15 @@ def explain_alignment(
             raise PatternError(f"{role}: silent, so there is nothing to explain")
     db = {role: mel_decibels(clip) for role, clip in clips.items()}
     rotated = _rotate(clips["recording"], db["recording"], seed)
+    total, done = len(scorer.parts) * (1 + ROTATIONS), itertools.count(1)
+
+    def step() -> None:
+        if report is not None:
+            report(next(done) / total)
+
     alignments = [
-        _align(part, weight, clips, db, rotated) for part, weight in zip(scorer.parts, scorer.weights, strict=True)
+        _align(part, weight, clips, db, rotated, step)
+        for part, weight in zip(scorer.parts, scorer.weights, strict=True)
     ]
     config = log_mel_of_frames(MEL_FRAMES).config
     frontends = {role: dataclasses.replace(config, n_frames=x.shape[1]) for role, x in db.items()}
@@ -294,7 +308,9 @@ def _align(
     clips: dict[str, np.ndarray],
     db: dict[str, np.ndarray],
     rotated: list[np.ndarray],
+    step: Callable[[], None],
 ) -> Alignment:
+    """Align a pair, then its rotations; ``step`` is called after the pair and after each rotation."""
     from scipy.spatial.distance import cdist
 
     if isinstance(part, AlignedPart):
@@ -318,9 +334,13 @@ def _align(
                 edges = {"imitation": query.edges, "recording": candidate.edges}
                 best = Alignment(name, weight, score, edges, distances, path, adds, longer, ())
     assert best is not None
+    step()
     kept = part.keep(clips["imitation"], "imitation")
-    scores = part.scores([kept], [part.keep(clip, "recording") for clip in rotated])
-    return dataclasses.replace(best, rotated=tuple(scores[0].tolist()))
+    scores = []
+    for clip in rotated:
+        scores.append(part.scores([kept], [part.keep(clip, "recording")]).item())
+        step()
+    return dataclasses.replace(best, rotated=tuple(scores))
 
 
 def _rotate(clip: np.ndarray, db: np.ndarray, seed: int) -> list[np.ndarray]:

@@ -235,7 +235,7 @@ def explain_match(
         query: file of the imitation.
         candidate: file of the recording.
         settings: how thoroughly; an alignment takes but the seed.
-        report: called with the share that is done; what it raises ends the work. An alignment is too short for it.
+        report: called with the share that is done; what it raises ends the work.
 
     Raises:
         AudioError: a file cannot be read.
@@ -249,7 +249,7 @@ def explain_match(
         model = Scorer(model.name, (part_of(model),))
     if isinstance(model, Scorer):
         if can_align(model):
-            return explain_alignment(model, query, candidate, settings.seed)
+            return explain_alignment(model, query, candidate, settings.seed, report)
         if len(model.parts) > 1:
             raise PatternError(f"{model.name}: only where all parts align frames a fusion is explained; name one part")
         (part,) = model.parts

@@ -44,6 +44,23 @@ def call(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> dict[str, Path]:
+    """A sweep, its imitation by a slower one, silence, and a file that is no sound."""
+    import numpy as np
+
+    from iminet_viz.audio import save_audio
+
+    folder, rate = tmp_path_factory.mktemp("clips"), 16_000
+    made = {name: folder / f"{name}.wav" for name in ("sweep", "slower", "silence", "text")}
+    for name, seconds in (("sweep", 1.0), ("slower", 1.5)):
+        time = np.arange(round(seconds * rate)) / rate
+        save_audio(made[name], 0.3 * np.sin(2 * np.pi * (300 + 400 * time / seconds) * time), rate)
+    save_audio(made["silence"], np.zeros(rate), rate)
+    made["text"].write_text("no sound")
+    return made
+
+
+@pytest.fixture(scope="session")
 def app_url() -> Iterator[str]:
     """Address of the app, started once with the shipped gallery; tests share it as users do."""
     from app_server import running_app
@@ -72,10 +89,33 @@ def browser():
 
 
 @pytest.fixture
+def settled(page):
+    """Call it to wait until the page has all answers that it asked for: a reload would cut them off, and log it."""
+    waiting: set[object] = set()
+
+    def asks(request) -> None:
+        if "/queue/" in request.url:
+            waiting.add(request)
+
+    page.on("request", asks)
+    for end in ("requestfinished", "requestfailed"):
+        page.on(end, lambda request: waiting.discard(request))  # playwright marks its handlers: no built-in function
+
+    def wait() -> None:
+        quiet, until = 0, time.monotonic() + 90
+        while quiet < 5:  # what one answer sets off is asked for at once
+            page.wait_for_timeout(100)
+            assert time.monotonic() < until, [request.url for request in waiting]
+            quiet = 0 if waiting else quiet + 1
+
+    return wait
+
+
+@pytest.fixture
 def page(browser):
     """A page of a user of its own; whatever it logs as an error, or asks of another machine, fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)  # of states that come at once, on a machine that has much else to do
     page = context.new_page()
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)

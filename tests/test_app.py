@@ -362,6 +362,28 @@ def test_a_kept_file_is_found_by_its_token_alone(context, tmp_path):
     assert context.kept(token) is None and context.kept(other) is not None
 
 
+def test_an_upload_lives_as_long_as_its_page_shows_it(context, tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    uploads = context.uploads
+    first, second, other = (uploads.copy(tmp_path / "a.wav") for _ in range(3))
+    assert uploads.find(str(first)) == first
+    uploads.show("one", "query", str(first))
+    uploads.show("one", "query", str(first))  # the same again
+    uploads.show("two", "query", str(other))
+    assert first.is_file()
+    uploads.show("one", "query", str(second))
+    assert not first.parent.exists() and second.is_file()
+    uploads.leave("one")
+    assert not second.exists() and other.is_file()
+    uploads.show("two", "query", None)
+    assert [*uploads.folder.iterdir()] == []
+    for name in (tmp_path / "a.wav", uploads.folder, context.folder / "kept", "nothing", None):
+        uploads.remove(name)  # nothing but uploads
+    assert (tmp_path / "a.wav").is_file() and uploads.folder.is_dir()
+    with pytest.raises(AppError, match="send it again"):
+        uploads.find(str(first))
+
+
 def test_only_files_of_served_folders_have_an_address(context, tmp_path):
     with pytest.raises(AppError, match="in no folder"):
         context.url(ROOT / "pyproject.toml")
@@ -870,6 +892,24 @@ def test_an_upload_that_is_too_large_is_refused(server):
     assert too_large.status_code == 413
     odd = httpx.post(address, files={"files": ("../../../../evil.wav", b"x")})
     assert odd.status_code != 200 or Path(odd.json()[0]).resolve().is_relative_to(app.temporary.resolve())
+
+
+def test_equal_uploads_are_two_and_one_is_gone_when_it_was_used(server, tmp_path):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError as Refused
+
+    app, _ = server
+    (tmp_path / "mine.wav").write_bytes(b"no sound")
+
+    def found() -> list[Path]:
+        return [*app.temporary.glob("iminet-viz-*/uploads/*/mine.wav")]
+
+    for _ in range(2):  # gradio puts equal files in one place: one user's would go with the other's
+        httpx.post(app.url + "gradio_api/upload", files={"files": ("mine.wav", b"no sound")})
+    assert len(found()) == 2
+    with pytest.raises(Refused, match=r"mine\.wav: cannot be decoded"):
+        Client(app.url, verbose=False).predict(handle_file(tmp_path / "mine.wav"), api_name="/search")
+    assert len(found()) == 2  # the third, which was searched with, is gone
 
 
 def test_a_password_closes_everything():

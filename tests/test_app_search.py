@@ -189,10 +189,10 @@ def test_a_page_may_name_its_uploads_only(sounds):
     uploads = context.folder / "uploads"
     (uploads / "own.wav").write_bytes(b"RIFF")
     (uploads / "out.wav").symlink_to(files_of(sounds)[0])
-    assert search.uploaded(context, str(uploads / "own.wav")) == uploads / "own.wav"
+    assert context.uploads.find(str(uploads / "own.wav")) == uploads / "own.wav"
     for name in ("", "/etc/passwd", str(uploads / "out.wav"), str(uploads / ".." / "x"), "a\0b", str(uploads)):
         with pytest.raises(AppError):
-            search.uploaded(context, name)
+            context.uploads.find(name)
 
 
 def test_outlines_are_relative_to_the_peak(sounds):

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.browser
 
 NASTY = "<img src=x onerror=document.title='hit'> & ${document.title='hit'} {{value}}.wav"
 LONG_S, AT_S = 600, 420
+SLOW = 90_000  # ms: what loads a model for the first time
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,18 @@ def open_page(page, app) -> None:
     page.wait_for_selector("#iv-shelf:has-text('14 sounds'), #iv-shelf:has-text('sounds')")
 
 
+def uploads(app) -> list[Path]:
+    """What the app keeps of what was sent."""
+    return [path for path in app.temporary.glob("iminet-viz-*/uploads/*/*") if path.is_file()]
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def search_with(page, path) -> None:
     """Give a file and wait for what comes of it."""
     before = page.evaluate("document.querySelector('#iv-hits .iv-answer')?.dataset.token || ''")
@@ -77,6 +90,7 @@ def test_a_clip_of_the_library_finds_itself_first(page, app, folder):
     open_page(page, app)
     search_with(page, sound(folder, "siren"))
     assert page.inner_text("#iv-hits .iv-hit:first-child .iv-file") == "siren.wav"
+    assert page.locator("#iv-words").bounding_box()["width"] > 300  # styles of other tabs leave this one alone
     axes = page.inner_text("#iv-query .iv-axes")
     assert "Hz" in axes
     assert re.search(r"\b1\s?s\b", axes)
@@ -120,7 +134,42 @@ def test_a_hit_in_a_long_file_plays_from_where_it_is(page, app, folder, tmp_path
     row.locator(".iv-play").click()
     page.wait_for_function(f"{PLAYER}[1] > {AT_S - 6} && {PLAYER}[1] < {AT_S + 6} && !{PLAYER}[0]")
     link = row.locator("text=Why?").get_attribute("href")
-    assert re.fullmatch(r"\?tab=explain&query=[\w-]+&candidate=hit-[0-9a-f]{32}-\d+-\d+&model=voice-search", link)
+    assert re.fullmatch(
+        r"\?tab=explain&query=[\w-]+&candidate=hit-[0-9a-f]{32}-\d+-\d+&model=voice-search&query_name=query.wav&candidate_name=long\+recording.flac",
+        link,
+    )
+
+
+def test_why_opens_the_explanation_with_both_sounds_named(page, app, folder):
+    open_page(page, app)
+    search_with(page, sound(folder, "siren"))
+    before = set(uploads(app))
+    row = page.locator("#iv-hits .iv-hit:nth-child(2)")
+    name = row.locator(".iv-file").inner_text()
+    row.get_by_text("Why?").click()
+    page.wait_for_selector(".iv-explained", timeout=SLOW)
+    assert page.inner_text(".iv-explained h2") == f"Why siren.wav and {name} match, or not"
+    assert page.locator(".iv-explained .iv-panel .iv-file").all_inner_texts() == ["siren.wav", name]
+    shown = set(uploads(app)) - before  # what the page shows
+    assert len(shown) >= 2
+    page.context.new_page()
+    page.close()
+    wait_until(lambda: not shown & set(uploads(app)))
+
+
+def test_hits_are_judged_in_the_listen_test(page, app, folder):
+    page.goto(f"{app.url}?tab=study")
+    page.get_by_label("Hits for your imitation").click()
+    page.set_input_files("#iv-study-clip input[type=file]", sound(folder, "siren"))
+    page.wait_for_selector("#iv-study-clip audio, #iv-study-clip #waveform", state="attached")
+    page.click("#iv-study-start")
+    first = page.wait_for_selector("[data-question]", timeout=SLOW).get_attribute("data-question")
+    assert page.inner_text(".iv-trial h2") == "Which hit matches your imitation better?"
+    assert page.locator(".iv-trial audio").count() == 3
+    assert ".wav" not in page.inner_text(".iv-trial")
+    page.keyboard.press("b")
+    page.wait_for_function("id => document.querySelector('[data-question]')?.dataset.question !== id", arg=first)
+    assert "Pair 2 of" in page.inner_text(".iv-trial")
 
 
 def test_names_from_files_are_text(page, app, folder):
@@ -163,8 +212,12 @@ def test_what_cannot_be_searched_is_said_and_the_next_sound_works(page, app, fol
         ("notes.wav", "cannot be decoded"),
         ("nothing.wav", "silent"),
     ):
+        before = page.evaluate("document.querySelector('#iv-query [role=alert]')?.dataset.token")
         page.set_input_files("#iv-recorder input[type=file]", tmp_path / name)
-        page.wait_for_selector(f"#iv-query [role=alert]:has-text('{said}')")
+        page.wait_for_function(
+            "old => (document.querySelector('#iv-query [role=alert]')?.dataset.token ?? old) !== old", arg=before
+        )
+        assert said in page.inner_text("#iv-query [role=alert]")
         page.wait_for_function("document.querySelector('.iv-rec-state').textContent.startsWith('or drop')")
         assert str(tmp_path) not in page.inner_text("#iv-query")
         assert page.locator("#iv-hits .iv-hit").count() == 0
@@ -252,13 +305,15 @@ def test_a_microphone_that_is_refused_is_said(page, app):
     assert page.is_enabled(".iv-rec")
 
 
-def test_a_search_is_an_address(page, app, folder):
+def test_a_search_is_an_address(page, app, folder, settled):
     open_page(page, app)
     search_with(page, sound(folder, "siren"))
     page.wait_for_url(re.compile(r"\?tab=search&query=[\w-]+$"))
+    settled()
     page.reload()
     page.wait_for_selector("#iv-hits .iv-hit")
     assert page.inner_text("#iv-hits .iv-hit:first-child .iv-file") == "siren.wav"
+    settled()
     page.goto(f"{app.url}?tab=search&query=unknown")
     page.wait_for_selector("#iv-hits:has-text('not kept any more')")
 
@@ -390,6 +445,21 @@ def test_search_by_program(client, folder):
     assert answer["exact"] is True
     answer = client.predict(file=handle_file(sound(folder, "siren")), text="bell", api_name="/search")
     assert len(answer["hits"]) == 1
+
+
+def test_what_was_sent_is_removed_when_it_was_used(app, client, folder, tmp_path):
+    from gradio_client import handle_file
+
+    before = set(uploads(app))
+    client.predict(handle_file(sound(folder, "siren")), 3, api_name="/search")
+    (tmp_path / "notes.wav").write_bytes(b"this is no sound")
+    with pytest.raises(Exception, match="cannot be decoded"):
+        client.predict(handle_file(tmp_path / "notes.wav"), 3, api_name="/search")
+    client.predict(*[handle_file(sound(folder, name)) for name in ("siren", "bell")], "dtw", api_name="/explain")
+    assert {path.suffix for path in set(uploads(app)) - before} <= {".png"}  # the picture is an answer
+    with (tmp_path / "notes.wav").open("rb") as one, (tmp_path / "notes.wav").open("rb") as other:
+        places = [httpx.post(f"{app.url}gradio_api/upload", files={"files": file}).json() for file in (one, other)]
+    assert places[0] != places[1]  # equal files of two users: who is done with theirs leaves the other's
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "", "../../etc/passwd", "/proc/self/environ"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from iminet_viz import checkpoint, cli
+from iminet_viz import shipped as shelf
 from iminet_viz.audio import read_native, save_audio
 from iminet_viz.checkpoint import save_model, untrained_model
 from iminet_viz.gallery import read_pattern
@@ -68,7 +69,7 @@ def models(tmp_path_factory) -> Path:
 @pytest.fixture
 def shipped(models, monkeypatch) -> Path:
     """The untrained models in place of the shipped ones."""
-    monkeypatch.setattr(checkpoint, "SHIPPED", models)
+    monkeypatch.setattr(shelf, "SHIPPED", models)
     return models
 
 
@@ -300,7 +301,7 @@ def test_models_are_listed(call, shipped):
 
 
 def test_no_models_are_an_empty_list(call, monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    monkeypatch.setattr(shelf, "SHIPPED", tmp_path)
     status, out, _ = call("models", "--json")
     assert (status, json.loads(out)) == (0, {"default": None, "models": []})
 

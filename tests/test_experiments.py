@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from iminet_viz import checkpoint, experiments, tables
+from iminet_viz import experiments, shipped, tables
 from iminet_viz.audio import load_audio, save_audio
 from iminet_viz.autoencoder import AutoencoderRecipe, train_autoencoder
 from iminet_viz.checkpoint import load_model
@@ -273,7 +273,7 @@ def test_another_corpus_or_recipe_needs_another_folder(corpus, out, tmp_path, mo
         run(other, out)
     with pytest.raises(TrainingError, match="another recipe than the one asked for"):
         run(corpus, out, epochs=2)
-    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
     with pytest.raises(IminetVizError, match="language-tower"):
         run(corpus, tmp_path / "out", ("tl-iminet-conv1",))
 

@@ -11,7 +11,7 @@ PACKAGE = Path(iminet_viz.errors.__file__).parent
 LAYERS = [
     ["errors"],
     ["audio", "pages"],
-    ["study"],
+    ["study", "shipped"],
     ["frontends", "imitator", "windows"],
     ["models"],
     ["scan"],

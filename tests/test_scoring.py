@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from iminet_viz import checkpoint
+from iminet_viz import checkpoint, shipped
 from iminet_viz.audio import fit_length
 from iminet_viz.baselines import BASELINES
 from iminet_viz.checkpoint import save_model, untrained_model
@@ -120,14 +120,14 @@ def test_standardised_scores_worked_out_by_hand():
 
 
 def test_a_model_is_found_by_its_shipped_name_and_by_a_folder_of_any_name(models, waveforms, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SHIPPED", models)
+    monkeypatch.setattr(shipped, "SHIPPED", models)
     np.testing.assert_array_equal(grid("pair", waveforms), grid(models / "pair", waveforms))
     assert len(load_scorer(str(models / "a+0.5*b")).parts) == 1
 
 
 @pytest.mark.parametrize("name", ["nobody", "", "mfcc+", "dtw+nobody", "0.5*nobody", "MFCC"])
 def test_an_unknown_name_is_refused_with_the_known_ones(models, monkeypatch, name):
-    monkeypatch.setattr(checkpoint, "SHIPPED", models)
+    monkeypatch.setattr(shipped, "SHIPPED", models)
     with pytest.raises(CheckpointError, match=r"no model '.*pair, tower; a baseline: mfcc, log-mel"):
         load_scorer(name)
 
@@ -161,7 +161,7 @@ def fused(models, tmp_path, monkeypatch):
     folder = tmp_path / checkpoint.DEFAULT_SEARCH
     shutil.copytree(models / "pair", folder / "net")
     checkpoint.write_json(folder / "config.json", FUSED)
-    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
     return folder
 
 

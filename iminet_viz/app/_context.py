@@ -49,7 +49,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from iminet_viz.errors import AppError, GalleryError, IminetVizError
+from iminet_viz.app._uploads import Uploads
+from iminet_viz.errors import AppError, CheckpointError, GalleryError, IminetVizError
+from iminet_viz.shipped import shipped_models
 
 if TYPE_CHECKING:
     from iminet_viz.checkpoint import TrainedModel
@@ -93,21 +95,23 @@ class Gallery:
         return list(dict.fromkeys(str(entry["model"]) for entry in self.entries.values()))
 
 
-# a sound and a number of hits, to the files of the hits from the best on; raises AppError where no library is open
-Search = Callable[[Path, int], Sequence[Path]]
+# a sound and a number of hits, to what was found, best first, by a name that stays; raises what a search raises
+Search = Callable[[Path, int], Mapping[str, Path]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Hook:
     """What a tab does at a moment.
 
-    These are ``visit`` of its address, ``open`` and ``leave`` of a page, ``start`` and ``close`` of the app.
+    These are ``visit`` of its address, ``select`` of its tab, ``open`` and ``leave`` of a page, ``start`` and ``close``
+    of the app.
     """
 
     moment: str
     function: Callable[..., Any]
     outputs: Sequence[Any] = ()
     tab: str = ""
+    inputs: Sequence[Any] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,14 +129,18 @@ class Context:
     models: dict[str, TrainedModel] = dataclasses.field(default_factory=dict)
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 
+    @functools.cached_property
+    def uploads(self) -> Uploads:
+        """What pages and programs send."""
+        return Uploads(self.folder / "uploads")
+
     def model(self, name: str) -> TrainedModel:
         """Load a model once; the copy is shared, so it must not be changed (``copy.deepcopy`` its network to optimise).
 
         Raises:
             CheckpointError: there is no such shipped model, or it is damaged.
         """
-        from iminet_viz.checkpoint import load_model, shipped_models
-        from iminet_viz.errors import CheckpointError
+        from iminet_viz.checkpoint import load_model
 
         if name not in ("default", self.settings.model, *shipped_models()):  # a user's word is never a path
             raise CheckpointError(f"no model {name!r}, expected one of: {', '.join(shipped_models())}")
@@ -153,6 +161,10 @@ class Context:
         It returns (or yields) one value for each of ``outputs``, as an event of gradio does.
         """
         self.hooks.append(Hook("visit", function, outputs, tab))
+
+    def on_select(self, tab: str, function: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        """Call ``function(*inputs)`` when a tab is opened, by hand or by a link, each time."""
+        self.hooks.append(Hook("select", function, outputs, tab, inputs))
 
     def on_open(self, function: Callable[..., Any], outputs: Sequence[Any]) -> None:
         """Call ``function()`` when a page opens: for what takes too long while the app is built."""
@@ -242,6 +254,8 @@ def open_context(settings: AppSettings) -> Context:
     # gradio puts uploads and what it serves there; by default both would outlive the app
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")
+    # gradio makes a table of its last events after each of them, for a page that we do not have: time and memory
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"], os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1", str(2**62)
     for name in ("uploads", "kept", "scratch"):
         (folder / name).mkdir()
     for name in ("kept", "scratch"):
@@ -312,7 +326,7 @@ def read_gallery(folder: Path, optional: bool = False) -> Gallery:
     """
     if optional and not (folder / "manifest.json").is_file():
         return Gallery()
-    try:  # not by checkpoint.read_json: that would load torch before the first page
+    try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         listed = list(manifest["entries"])
     except OSError as error:

@@ -7,12 +7,14 @@ import importlib
 import importlib.util
 import inspect
 import json
+import secrets
 import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import gradio as gr
+from gradio import route_utils
 from starlette.middleware import Middleware
 
 from iminet_viz.app._context import Context, Hook, in_a_sentence, tag
@@ -32,10 +34,23 @@ TABS = {  # module, which is also the tab's name in addresses: title
 }
 CLEAN_S, OLD_S = 600, 3600  # how often uploads are looked through, and at which age they go
 MOST_AT_ONCE = 2  # of each function that does not say otherwise
+MOST_PAGES = 200  # whose state is kept: gradio copies the settings of all components for each, and never forgets them
+
+
+class OwnUpload(route_utils.GradioUploadFile):
+    """An upload in a folder of its own: gradio puts equal files in one, and who used theirs would remove another's."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.sha.update(secrets.token_bytes(16))
+
+
+route_utils.GradioUploadFile = OwnUpload  # type: ignore[misc]
 
 
 def build_app(context: Context) -> gr.Blocks:
     """Put the header and the tabs together, and wire the links between them."""
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     present = [name for name in TABS if importlib.util.find_spec(f"iminet_viz.app.{name}")]
     with gr.Blocks(
         title=NAME, analytics_enabled=False, delete_cache=(CLEAN_S, OLD_S), fill_width=True, elem_id="iv-app"
@@ -48,6 +63,9 @@ def build_app(context: Context) -> gr.Blocks:
                     importlib.import_module(f"iminet_viz.app.{name}").build(context)
                 # a reload comes back to the tab; a link, which names more than it, stays
                 tab.select(None, js=f"() => {{ if (window.ivSelected) window.ivSelected({json.dumps(name)}); }}")
+                for hook in context.hooks:
+                    if (hook.moment, hook.tab) == ("select", name):
+                        tab.select(in_a_sentence(hook.function), list(hook.inputs), list(hook.outputs), **quiet)
         address = gr.HTML(
             "", visible="hidden", js_on_load=read_asset("address.js").replace("__TABS__", json.dumps(present))
         )
@@ -55,14 +73,19 @@ def build_app(context: Context) -> gr.Blocks:
         def select(event: gr.EventData) -> Any:
             return gr.Tabs(selected=_query_of(event)["tab"])
 
-        address.visit(select, None, tabs, queue=False, show_progress="hidden", api_visibility="private")
+        address.visit(select, None, tabs, queue=False, **quiet)
         for hook in context.hooks:
             if hook.moment == "visit" and hook.tab in present:
                 _wire(address, hook)
             elif hook.moment == "open":
-                app.load(hook.function, None, list(hook.outputs), show_progress="hidden", api_visibility="private")
+                app.load(hook.function, None, list(hook.outputs), **quiet)
             elif hook.moment == "leave":
                 app.unload(hook.function)
+
+        def leave(request: gr.Request) -> None:
+            context.uploads.leave(str(request.session_hash))
+
+        app.unload(leave)
     app.queue(max_size=context.settings.queue_size, default_concurrency_limit=MOST_AT_ONCE)
     return app
 
@@ -109,6 +132,7 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         quiet=True,
         share=False,
         show_error=False,  # messages for users are gr.Error; others may name paths
+        state_session_capacity=MOST_PAGES,
         max_file_size=f"{settings.max_upload_mb}mb",
         allowed_paths=context.allowed,  # the same list: a folder may be added while the app runs
         blocked_paths=[],

@@ -265,6 +265,24 @@ class Sounds:
         """
         return self._wait().library.search(query, k, text, recall)
 
+    def find_hits(self, path: Path, k: int) -> dict[str, Path]:
+        """What is found with a recording, best first: sounds of their own by file and place in it.
+
+        Raises:
+            AudioError: the recording cannot be searched with.
+            LibraryError: there is no library, or nothing in it.
+        """
+        from iminet_viz.index import file_id
+
+        found = {}
+        for hit in self.search(self.hear(path), k).hits:
+            milliseconds = f"{round(1000 * hit.start_s)}-{round(1000 * hit.stop_s)}"
+            own = self.find_hit(f"{file_id(hit.path)}-{milliseconds}")
+            if own is not None:  # the file is still there
+                name = os.fsencode(hit.path).decode("utf-8", "replace")
+                found[f"{name} {hit.start_s:.3f}-{hit.stop_s:.3f} s"] = own
+        return found
+
     def imitate(self) -> tuple[Path, str]:
         """Let a synthetic voice imitate a sound of the library at random: a new file, and the sound's name.
 
@@ -581,7 +599,7 @@ def make_demo_sound(folder: Path, concept: Concept) -> None:
 
     path = folder / concept.subset / concept.filename
     if not path.is_file():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_audio(path, synthesise(concept, DEMO_SEED), RATE)
 
 

@@ -18,6 +18,7 @@ from iminet_viz.app._plates import draw_plate, plate, wide_picture
 from iminet_viz.app._work import Cancelled, Report, Step, follow, progress_bar, sentence
 from iminet_viz.app.explain import details, plain_table, section
 from iminet_viz.errors import AppError, GalleryError, IminetVizError
+from iminet_viz.shipped import REFERENCES, find_model, read_json, shipped_models
 
 SHIPPED = "comparison"  # folder in the gallery
 SERVED = "comparisons"  # name of the folder with those made here
@@ -64,6 +65,7 @@ class Pair:
 
 def build(context: Context) -> None:
     """Lay the tab out."""
+    names = comparable_models()
     gr.HTML(
         tag(
             "p",
@@ -78,8 +80,8 @@ def build(context: Context) -> None:
         apply_default_css=False,
     )
     with gr.Row(elem_classes="iv-actions"):
-        one = gr.Dropdown([], label="With pre-training", min_width=180, elem_id="iv-compare-first")
-        other = gr.Dropdown([], label="Against", min_width=180, elem_id="iv-compare-second")
+        one = gr.Dropdown(names, value=names[0], label="With pre-training", min_width=180, elem_id="iv-compare-first")
+        other = gr.Dropdown(names, value=names[-1], label="Against", min_width=180, elem_id="iv-compare-second")
         neurons = gr.Dropdown(NEURONS, value=4, label="Neurons a layer", min_width=130, elem_id="iv-compare-neurons")
         run = gr.Button("Compare", variant="primary", min_width=110, elem_id="iv-compare-run")
         cancel = gr.Button("Cancel", min_width=110, elem_id="iv-compare-cancel")
@@ -105,15 +107,13 @@ def build(context: Context) -> None:
         both = show_twins(context, found, ALL, "best", True, 0)
         return show(context, found), str(found.folder), 0, gr.Column(visible=True), choices, gr.Checkbox(True), both[0]
 
-    def still(shown: Markup) -> tuple[Any, ...]:
+    def still(shown: Any) -> tuple[Any, ...]:
         return shown, gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
-    def begin() -> tuple[Any, ...]:
-        """What the gallery holds, when a page opens."""
-        found, names = find_shipped(context), comparable_models()
-        first, second = found.models if found else (names[0], names[-1]) if len(names) > 1 else (None, None)
-        choices = gr.Dropdown(choices=names, value=first), gr.Dropdown(choices=names, value=second)
-        return (*(open_report(found) if found else still(nothing_yet())), *choices)
+    def begin(place: str) -> tuple[Any, ...]:
+        """What the gallery holds, when the tab is first opened."""
+        found = None if place else find_shipped(context)
+        return (*open_report(found), *found.models) if found else (*still(gr.skip()), gr.skip(), gr.skip())
 
     def work(first: str, second: str, count: float) -> Iterator[tuple[Any, ...]]:
         try:
@@ -137,7 +137,7 @@ def build(context: Context) -> None:
         control.input(functools.partial(turn, 0), state, [twins, turned], **quiet)
     back.click(functools.partial(turn, -1), state, [twins, turned], **quiet)
     forth.click(functools.partial(turn, 1), state, [twins, turned], **quiet)
-    context.on_open(begin, [*shown, one, other])
+    context.on_select("compare", begin, [place], [*shown, one, other])
 
     def compare(first: str, second: str, neurons: int = 4) -> Iterator[dict]:
         """Compare two nets: yields how far it is, and at last all numbers of the report.
@@ -159,11 +159,7 @@ def build(context: Context) -> None:
 
 def comparable_models() -> list[str]:
     """Shipped nets whose activations on real clips are stored beside them."""
-    from iminet_viz.checkpoint import SHIPPED as FOLDER
-    from iminet_viz.checkpoint import shipped_models
-    from iminet_viz.patterns.evidence import FILE_NAME
-
-    names = [name for name in shipped_models() if (FOLDER / name / FILE_NAME).is_file()]
+    names = [name for name in shipped_models() if (find_model(name) / REFERENCES).is_file()]
     return sorted(names, key=lambda name: (name.endswith("scratch"), [-ord(c) for c in name]))  # pre-trained first
 
 
@@ -184,7 +180,6 @@ def read_report(context: Context, folder: Path) -> Found:
         AppError: it is in none of these.
         GalleryError: there is none, or it is damaged.
     """
-    from iminet_viz.checkpoint import read_json
     from iminet_viz.comparison import FORMAT
 
     context.url(folder / "comparison.json")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from iminet_viz.app._figure import Sound, empty_state, number, percent, player, 
 from iminet_viz.app._plates import wide_picture
 from iminet_viz.app._work import Cancelled, Report, Step, follow, progress_bar, sentence
 from iminet_viz.errors import AppError, IminetVizError
+from iminet_viz.shipped import find_model, read_json, shipped_models
 
 ROLES = ("imitation", "recording")
 UNTRAINED = {"dtw": "dtw", "dtw-mfcc": "dtw-mfcc"}
@@ -49,7 +51,7 @@ def build(context: Context) -> None:
         candidate = gr.Audio(label="Recording", elem_id="iv-explain-candidate", buttons=["download"], **sounds)
     with gr.Row(elem_classes="iv-actions"):
         model = gr.Dropdown(
-            [DEFAULT],
+            explainable_models(),
             value=DEFAULT,
             label="Model",
             info="Those that align say which moments met, in seconds; TL-IMINET and IMINET which cells count, in "
@@ -82,14 +84,14 @@ def build(context: Context) -> None:
         """A hit's "why": clips by their tokens, model by its name."""
         clips = [context.kept(link.get(key, "")) for key in ("query", "candidate")]
         wanted = link.get("model", "")
-        names = explainable_models()
-        chosen = gr.Dropdown(choices=names, value=wanted if wanted in [name for _, name in names] else DEFAULT)
+        chosen = wanted if wanted in [name for _, name in explainable_models()] else DEFAULT
         given = {role: link.get(f"{key}_name", "") for role, key in zip(ROLES, ("query", "candidate"), strict=True)}
         if None in clips:
             gone = "query" in link or "candidate" in link
             text = "The sounds of this link are gone: they are kept for an hour. Search again, or drop the files here"
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip(), sentence(text) if gone else gr.skip()
-        return str(clips[0]), str(clips[1]), chosen, given, secrets.token_hex(4), waiting()
+        shown = [context.uploads.copy(clip) for clip in clips if clip is not None]
+        return str(shown[0]), str(shown[1]), chosen, given, secrets.token_hex(4), waiting()
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     clips = [query, candidate]
@@ -98,14 +100,17 @@ def build(context: Context) -> None:
     by_link = asked.change(work, [*clips, model, called], page, concurrency_limit=1, concurrency_id="heavy", **quiet)
     cancel.click(lambda: cancelled(), None, page, cancels=[by_button, by_link], queue=False, **quiet)
     for own, role in zip(clips, ROLES, strict=True):
+        hold(context, own, role)
         own.input(lambda called, role=role: {**called, role: ""}, called, called, queue=False, **quiet)
-    context.on_open(lambda: gr.Dropdown(choices=explainable_models()), [model])
     context.on_visit("explain", arrive, [query, candidate, model, called, asked, page])
 
     def api(query: str, candidate: str, model: str) -> tuple[dict[str, Any], str]:
         if not query or not candidate:
             raise AppError("two sounds are needed, an imitation and a recording")
-        *_, last = explain_files(context, Path(query), Path(candidate), model, {})
+        try:
+            *_, last = explain_files(context, Path(query), Path(candidate), model, {})
+        finally:
+            context.uploads.remove(query, candidate)
         assert last.result is not None
         figures, folder = last.result
         return figures, str(folder / "explanation.png")
@@ -125,13 +130,20 @@ def build(context: Context) -> None:
     )
 
 
+def hold(context: Context, sound: gr.Audio, place: str) -> None:
+    """Remove the upload that a component shows when it shows another one, or its page goes."""
+
+    def show(path: str | None, request: gr.Request) -> None:
+        context.uploads.show(str(request.session_hash), place, path)
+
+    sound.change(show, sound, None, queue=False, show_progress="hidden", api_visibility="private")
+
+
 # --- the work -------------------------------------------------------------------------------------------------------
 
 
 def explainable_models() -> list[tuple[str, str]]:
     """What can be asked why: ``(shown, name)``, the default first."""
-    from iminet_viz.checkpoint import find_model, read_json, shipped_models
-
     found = []
     for name in shipped_models():
         config = read_json(find_model(name) / "config.json")
@@ -156,20 +168,35 @@ def explain_files(
     """
     if model not in ("default", *(name for _, name in explainable_models())):
         raise AppError(f"no model {model!r} that can be explained")
-    files = dict(zip(ROLES, (query, candidate), strict=True))
+    given = dict(zip(ROLES, (query, candidate), strict=True))
+    own = context.scratch()  # what the page shows may be replaced meanwhile
+    files = {role: own / role / path.name for role, path in given.items()}
 
     def work(report: Report) -> tuple[dict[str, Any], Path]:
+        try:
+            for role, path in given.items():
+                check_length(role, path, context.settings.max_upload_s)
+                files[role].parent.mkdir(parents=True)
+                shutil.copyfile(path, files[role])
+            return explain_own(report)
+        except FileNotFoundError:
+            raise AppError("a sound is gone: give it again") from None
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    def explain_own(report: Report) -> tuple[dict[str, Any], Path]:
         report("Loading the model", 0.0)
         from iminet_viz.attribution import explain_match, load_explainable
         from iminet_viz.explanation import write_explanation
         from iminet_viz.gallery import DRAWING
 
-        for role, path in files.items():
-            check_length(role, path, context.settings.max_upload_s)
         loaded = load_explainable(model)
         report("Taking the score apart", -1.0)
         explained = explain_match(
-            loaded, query, candidate, report=lambda share: report("Taking the score apart", 0.02 + 0.86 * share)
+            loaded,
+            files["imitation"],
+            files["recording"],
+            report=lambda share: report("Taking the score apart", 0.02 + 0.86 * share),
         )
         report("Drawing", 0.9)
         folder = context.scratch()
@@ -179,7 +206,7 @@ def explain_files(
         for role in figures["sides"]:
             figures["sides"][role]["name"] = shown_name(called.get(role) or files[role].name)
         figures.pop("files"), figures.pop("maximize")
-        if digest(query) == digest(candidate):
+        if digest(files["imitation"]) == digest(files["recording"]):
             text = "Both sides are the same sound, so the score says only how the model rates a perfect copy."
             figures["notes"] = [*(note for note in figures["notes"] if "same file" not in note), text]
         for unit in figures.get("units", ()):
@@ -421,7 +448,7 @@ def shares(figures: Mapping[str, Any]) -> Markup:
             tag("span", role.capitalize()),
             gauge(value, low, high),
             tag("span", signed(value), class_="iv-num"),
-            class_="iv-bar",
+            class_="iv-share",
         )
         for role, value in values.items()
     ]
@@ -490,7 +517,7 @@ def units(context: Context, figures: Mapping[str, Any]) -> Markup | None:
         ]
         if place:
             parts.append(unit_pattern(context, place, name))
-        return tag("li", *parts, class_="iv-bar")
+        return tag("li", *parts, class_="iv-share")
 
     def column(title: str, own: Sequence[Mapping[str, Any]]) -> Markup:
         total = sum(unit["adds"] for unit in own)

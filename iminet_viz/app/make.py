@@ -19,6 +19,7 @@ import gradio as gr
 from iminet_viz.app import _figure as pieces
 from iminet_viz.app._context import Context, Gallery, Markup, endpoint, in_a_sentence, tag
 from iminet_viz.errors import IminetVizError, PatternError
+from iminet_viz.shipped import find_model, read_fusion, shipped_models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,11 +97,11 @@ class _StoppedError(Exception):
 def build(context: Context) -> None:
     """Lay out the tab."""
     runs: dict[str, Run] = {}  # by session: each page has one
-    models = list(dict.fromkeys([FIRST_MODEL, *context.gallery.models]))
+    models = list_models()
     layers = sorted({str(entry["layer"]) for entry in context.gallery.entries.values()}, key=pieces.layer_order)
     with gr.Row(elem_classes="iv-split"):
         with gr.Column(scale=2, min_width=300):
-            model = gr.Dropdown(models, value=models[0], label="Model")
+            model = gr.Dropdown(models, value=FIRST_MODEL, label="Model")
             layer = gr.Dropdown(
                 [(pieces.layer_title(name), name) for name in layers],
                 value=layers[0] if layers else None,
@@ -191,14 +192,10 @@ def build(context: Context) -> None:
             shown[:3] = where, number, "channel"
             yield [name, *shown, _whole(query.get("seed"))]
         fitted = fit_controls(context.model(name), where, number, "channel")
-        yield [gr.Dropdown(choices=list_models(), value=name), *fitted, _whole(query.get("seed"))]
+        yield [name, *fitted, _whole(query.get("seed"))]
 
     context.on_visit("make", visit, [model, *bounded, seed])
 
-    def list_all() -> Any:
-        return gr.Dropdown(choices=list_models())
-
-    context.on_open(list_all, [model])
     context.on_start(lambda: context.model(FIRST_MODEL))
 
     def make(
@@ -240,9 +237,7 @@ def build(context: Context) -> None:
 
 def list_models() -> list[str]:
     """Names of the shipped networks; fusions search, but have no neurons of their own."""
-    from iminet_viz.checkpoint import SHIPPED, read_fusion, shipped_models
-
-    return [name for name in shipped_models() if read_fusion(SHIPPED / name) is None]
+    return [name for name in shipped_models() if read_fusion(find_model(name)) is None]
 
 
 def fit_controls(model: TrainedModel, layer: str | None, neuron: float | None, objective: str) -> list[Any]:

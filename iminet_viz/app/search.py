@@ -74,14 +74,17 @@ def build(context: Context) -> None:
 
     def hear(words: str, how: str, event: gr.EventData) -> Iterator[Any]:
         try:
-            path = uploaded(context, str(event._data.get("path", "")))
+            path = context.uploads.find(str(event._data.get("path", "")))
         except AppError as error:
             yield show_problem(_sentence(error)), gr.skip(), ""
             return
         name = one_line(
             Path(str(event._data.get("name") or path.name)[:200])
         )  # gradio keeps the harmless letters of it
-        yield from answer_upload(context, sounds, path, name, words, RECALLS.get(how))
+        try:
+            yield from answer_upload(context, sounds, path, name, words, RECALLS.get(how))
+        finally:  # an address of a search can be opened again: what it needs is kept for an hour
+            context.uploads.remove(path)
 
     # "multiple": a sound that comes while another is searched with must not be lost
     desk.heard(hear, [text, speed], [view, hits, token], trigger_mode="multiple", **searching)
@@ -136,6 +139,7 @@ def build(context: Context) -> None:
     halt.click(stop, None, watching, queue=False, **quiet)
     context.on_open(watch, watching)
     context.on_start(sounds.open)
+    context.searches.append(sounds.find_hits)
 
     def visit(query: Mapping[str, str]) -> Any:
         key = query.get("query", "")
@@ -157,22 +161,6 @@ def build(context: Context) -> None:
 
 
 # --- what a query does ----------------------------------------------------------------------------------------------
-
-
-def uploaded(context: Context, name: str) -> Path:
-    """The file that a page uploaded.
-
-    Raises:
-        AppError: it is none: a page may only name its uploads.
-    """
-    uploads = (context.folder / "uploads").resolve()
-    try:
-        path = Path(os.path.realpath(name))
-        if name and path.is_relative_to(uploads) and path.is_file():
-            return path
-    except (OSError, ValueError):
-        pass
-    raise AppError("the recording did not arrive, or is not kept any more: send it again")
 
 
 def answer_upload(
@@ -455,7 +443,9 @@ def show_hits(context: Context, sounds: Sounds, key: str, answer: Answer) -> Mar
     return tag(
         "div",
         head,
-        tag("ol", *(show_hit(context, sounds, key, hit) for hit in answer.hits), class_="iv-hit-list"),
+        tag(
+            "ol", *(show_hit(context, sounds, key, answer.query.name, hit) for hit in answer.hits), class_="iv-hit-list"
+        ),
         tag("div", more, class_="iv-files"),
         tag(
             "p",
@@ -476,8 +466,8 @@ EXPORTS = {
 }
 
 
-def show_hit(context: Context, sounds: Sounds, key: str, hit: Hit) -> Markup:
-    """One hit: play, outline with the found span, name, figures, why."""
+def show_hit(context: Context, sounds: Sounds, key: str, query: str, hit: Hit) -> Markup:
+    """One hit of a query of that name: play, outline with the found span, name, figures, why."""
     from iminet_viz.index import file_id
 
     path = Path(hit.path)
@@ -491,7 +481,8 @@ def show_hit(context: Context, sounds: Sounds, key: str, hit: Hit) -> Markup:
     left = min(100 * hit.start_s / seconds, 100 - span)
     where = f"{clock(hit.start_s)} to {clock(hit.stop_s)} of {clock(hit.duration_s)}" if long else clock(hit.duration_s)
     milliseconds = f"{round(1000 * hit.start_s)}-{round(1000 * hit.stop_s)}"
-    why = context.link("explain", query=key, candidate=f"hit-{own}-{milliseconds}", model=sounds.model)
+    names = {"query_name": query, "candidate_name": name}
+    why = context.link("explain", query=key, candidate=f"hit-{own}-{milliseconds}", model=sounds.model, **names)
     facts = [("score", pieces.number(hit.score)), ("above", _percentile(hit.percentile))]
     if hit.stands_out is not None:
         facts.append(("stands out", f"{hit.stands_out:.1f}".replace("-", "−")))
@@ -701,10 +692,13 @@ def add_endpoints(context: Context, sounds: Sounds) -> None:
         file is an upload: handle_file("meow.wav"). Answers the hits, best first, with what the search was; a hit's file
         is its path on the app's machine, and start_s and stop_s say where in it.
         """
-        path = uploaded(context, str((file or {}).get("path", "")) if isinstance(file, dict) else "")
+        path = context.uploads.find(str((file or {}).get("path", "")) if isinstance(file, dict) else "")
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= API_MOST:
             raise SearchError(f"{k!r} hits were asked for, expected 1 to {API_MOST}")
-        query = sounds.hear(path)
+        try:
+            query = sounds.hear(path)
+        finally:
+            context.uploads.remove(path)
         answer = sounds.search(query, k, str(text)).as_dict()
         for hit in answer["hits"]:
             hit["file"] = hit.pop("path")  # gradio's client fetches whatever has a "path"

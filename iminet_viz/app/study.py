@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from iminet_viz.app._figure import Sound, empty_state, player, table
 from iminet_viz.app._plates import draw_plate, plate
 from iminet_viz.app._theme import read_asset
 from iminet_viz.app._work import sentence
-from iminet_viz.app.explain import check_length, details, digest, plain_table, shown_name
+from iminet_viz.app.explain import check_length, details, digest, hold, plain_table, shown_name
 from iminet_viz.errors import AppError, IminetVizError, StudyError
 from iminet_viz.study import (
     CHANCE,
@@ -91,7 +91,7 @@ def build(context: Context) -> None:
     with gr.Column(visible=kinds[0] != "pretrained") as sounds:
         clip = gr.Audio(
             type="filepath",
-            sources=["microphone", "upload"],
+            sources=["upload", "microphone"],
             editable=False,
             buttons=[],
             label="A sound to ask about: record or drop one",
@@ -157,13 +157,17 @@ def build(context: Context) -> None:
         button.click(
             functools.partial(choose, choice), [participant, kind, clip, seen, current], shown, js=SEEN, **quiet
         )
+    hold(context, clip, "study")
     kind.input(turn, kind, [sounds, clip, *shown], queue=False, **quiet)
     drawer.expand(count, None, results, **quiet)
     again.click(count, None, results, **quiet)
 
     def study_question(participant: str, kind: str, name: str, clip: str | None) -> dict[str, Any]:
-        joined = desk.join(participant, name)
-        asked = desk.ask(joined, kind, Path(clip) if clip else None)
+        try:
+            joined = desk.join(participant, name)
+            asked = desk.ask(joined, kind, Path(clip) if clip else None)
+        finally:
+            context.uploads.remove(clip)
         question = asked.question
         facts = {"participant": joined, "question": question.id, "kind": kind, "text": KINDS[kind]}
         place = {"number": question.number + 1, "of": question.pairs}
@@ -239,6 +243,7 @@ class Desk:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.pools: dict[str, Pool] = {}
+        self.hits: dict[str, Mapping[str, Path]] = {}
         self.lock = threading.Lock()
 
     @functools.cached_property
@@ -302,16 +307,27 @@ class Desk:
             return Asked(question, {**self._sounds({"clip": clips[question.about]}), **self._patterns(question)})
         if clip is None:
             raise AppError("record or drop your imitation first, then press Start")
-        hits = {str(path): path for path in self._hits(clip)}
+        hits = self._hits(label, clip)
         question = self.study.ask(someone, match_pool(label, [*hits]))
         return Asked(question, self._sounds({"clip": clip, "A": hits[question.A], "B": hits[question.B]}))
 
-    def _hits(self, clip: Path) -> Sequence[Path]:
+    def _hits(self, label: str, clip: Path) -> Mapping[str, Path]:
+        """What is found with a sound; kept as long as all of it can be heard, so that answers come at once."""
         if not self.context.searches:
             raise AppError("no sound library is open: open one in the tab Search")
-        found = self.context.searches[0](clip, HITS)
-        if len(found) < 4:
-            raise AppError("the library has too few sounds to compare hits of")
+        with self.lock:
+            found = self.hits.get(label, {})
+        if not found or not all(path.is_file() for path in found.values()):
+            try:
+                found = self.context.searches[0](clip, HITS)
+            except IminetVizError as error:
+                raise AppError(str(error).replace(clip.name, shown_name(clip.name))) from None
+            if len(found) < 4:
+                raise AppError("the library has too few sounds to compare hits of")
+            with self.lock:
+                while len(self.hits) >= MOST_POOLS:
+                    self.hits.pop(next(iter(self.hits)))
+                self.hits[label] = found
         return found
 
     def _fits(self, label: str, clip: Path) -> Pool:

@@ -34,12 +34,13 @@ from iminet_viz.frontends import LogMelConfig, frontend_of, to_mel_power
 from iminet_viz.models import Siamese
 from iminet_viz.patterns.complexity import pattern_complexity
 from iminet_viz.patterns.parameterizations import natural_magnitude
+from iminet_viz.shipped import REFERENCES
 
 if TYPE_CHECKING:
     from iminet_viz.patterns.engine import Pattern
     from iminet_viz.patterns.objectives import Term
 
-FILE_NAME = "reference.safetensors"
+FILE_NAME = REFERENCES
 MAGNITUDE = "magnitude."  # begins the names of mean spectra in that file
 AS_ALIKE = 0.9  # what a neuron's own second picture reaches, and hardly another neuron's: figures in stability.py
 
