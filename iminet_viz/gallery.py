@@ -662,7 +662,7 @@ def _make_entries(
                 jobs.append((model, layer, dict(list(missing.items())[first : first + AT_ONCE])))
 
     # The longest first, so that no thread waits at the end for one that began late: a pair takes twice the time.
-    jobs.sort(key=lambda job: -len(job[0].network.inputs_of(job[1])))
+    jobs.sort(key=lambda job: -len(job[0].network.inputs_of(job[1])) * len(job[2]))
 
     def control(model: TrainedModel, layer: str) -> None:
         key = _control_key(model, layer, work.settings)
