@@ -116,9 +116,12 @@ def untrained_model(
 
 
 def untrained_like(model: TrainedModel, seed: int, name: str = "") -> TrainedModel:
-    """Build one of a model's kind, architecture and levels, on the same device; see :func:`untrained_model`."""
+    """Build one of a model's kind, architecture and levels, on the same device; see :func:`untrained_model`.
+
+    Its folder is the model's, which holds the mean spectrum of real clips that patterns may be drawn with.
+    """
     blank = untrained_model(model.network.KIND, seed, dataclasses.asdict(model.network.config), name)
-    return dataclasses.replace(blank, db_statistics=model.db_statistics).to(model.device)
+    return dataclasses.replace(blank, db_statistics=model.db_statistics, folder=model.folder).to(model.device)
 
 
 def weights_of(network: Model) -> dict[str, Tensor]:

@@ -355,12 +355,13 @@ def compare(
             left_out.append({"id": layer, "reason": "no activations on clips are known, so no twins"})
             continue
         alive = [found for found in activity if found is not None]
+        heard = f"{len(alive[0])} {'pairs of clips' if layer == 'fc1' else 'clips'}"
         if any((found > 0).any(axis=0).sum() < 2 for found in alive[:2]):
-            left_out.append({"id": layer, "reason": "fewer than two neurons respond to any clip"})
+            left_out.append({"id": layer, "reason": f"fewer than two neurons respond to any of the {heard} compared"})
             continue
         match = match_layer(layer, alive, len(used), settings.seed)
         left_out += [
-            {"id": f"{name}/{layer}/{neuron}", "reason": "does not respond to any clip"}
+            {"id": f"{name}/{layer}/{neuron}", "reason": f"does not respond to any of the {heard} compared"}
             for name, dead in zip(names, match.dead, strict=True)
             for neuron in dead
         ]

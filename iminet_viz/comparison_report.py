@@ -297,7 +297,7 @@ def _body(comparison: Comparison, figures: dict[str, tuple[int, int]]) -> str:
         _header(comparison),
         "<main class='wrap'>",
         _summary(comparison),
-        _reading(),
+        _reading(comparison.settings.random_nets),
         _matching(comparison, figures),
         *(_claim_section(comparison, claim, figures) for claim in CLAIMS if _of(comparison, claim)),
         _pairs(comparison),
@@ -358,18 +358,19 @@ def _plainly(comparison: Comparison) -> str:
             by_verdict.setdefault(comparison.verdict_of(claim), []).append(f"“{text}”")
     parts = []
     for verdict, words in (
-        (HOLDS, "These nets show what the paper saw, and random nets do not:"),
+        (HOLDS, "Most measurements say so, beyond what random nets show:"),
         ("mixed", "Some measurements say yes, others the contrary:"),
-        (DOES_NOT_HOLD, "They show the contrary of:"),
+        (DOES_NOT_HOLD, "Most say the contrary, beyond what random nets show:"),
         (AS_RANDOM, "Nets with random weights show or differ as much, so it is no proof of learning:"),
-        (UNDECIDED, "They do not show, with the neurons measured, what the paper saw beyond random nets:"),
+        (UNDECIDED, "No majority of measurements says so, or the contrary, beyond what random nets show:"),
     ):
         if found := by_verdict.get(verdict):
             parts.append(f"{words} {_listed(found)}.")
     return f"<ul class='plain'>{''.join(f'<li>{part}</li>' for part in parts)}</ul>"
 
 
-def _reading() -> str:
+def _reading(random_nets: int) -> str:
+    chance = random_nets * (random_nets - 1) // 2 + 1
     words = {
         "Effect size": "Cliff’s delta: how much more often a value of the one is larger than one of the other, from -1 "
         "to 1. Between twins, each neuron is compared with its own twin only.",
@@ -379,7 +380,9 @@ def _reading() -> str:
         "Random nets": "The same architecture with random weights, through the same pipeline, in grey. They show a "
         "measurement too if theirs has the same verdict. For what compares pre-trained with scratch, grey is the "
         "difference of those two random nets that differ most, and they show it too if they differ as much, whichever "
-        "way: nets differ by chance, and an interval over neurons does not know that.",
+        "way: nets differ by chance, and an interval over neurons does not know that."
+        + f" A difference larger than all of theirs still happens by chance in one measurement of {chance}."
+        * (chance > 1),
     }
     return (
         "<section id='reading'><h2>How to read it</h2><dl class='words'>"

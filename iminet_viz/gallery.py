@@ -38,6 +38,7 @@ from iminet_viz.errors import AudioError, CheckpointError, GalleryError, IminetV
 from iminet_viz.frontends import LogMelConfig, config_from_dict, config_to_dict
 from iminet_viz.pages import fill_page
 from iminet_viz.patterns import evidence, objectives
+from iminet_viz.patterns.complexity import pattern_complexity
 from iminet_viz.patterns.engine import EngineConfig, Pattern, activation_of, maximize_many
 from iminet_viz.patterns.evidence import Evidence
 from iminet_viz.patterns.objectives import Objective, Term
@@ -313,6 +314,7 @@ def write_entry(
         "activation": pattern.activation,
         "activation_leaky": pattern.activation_leaky,
         "evidence": pattern.evidence.as_dict(),
+        "complexity": {role: side.as_dict() for role, side in pattern_complexity(pattern).items()},
         "pair": assessed.pair.as_dict() if assessed.pair else None,
         "warnings": pattern.evidence.warnings(),
         "converged": pattern.converged,
@@ -655,7 +657,7 @@ def _make_entries(
             for neuron, twin in neurons:
                 place = _place(model, layer, neuron)
                 keys[place] = _key(model, work.settings, work.references[model.name], twin)
-                if _finished(work.out / place, keys[place]) is None:
+                if _finished(work.out / place, keys[place], work.out) is None:
                     missing[neuron] = (keys[place], twin)
             work.done += len(neurons) - len(missing)
             for first in range(0, len(missing), AT_ONCE):
@@ -883,12 +885,20 @@ def _key(
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _finished(folder: Path, key: str) -> dict[str, Any] | None:
-    path = folder / "pattern.json"
-    if not path.is_file():
+def _finished(folder: Path, key: str, gallery: Path | None = None) -> dict[str, Any] | None:
+    """The entry of a folder if it is there under this key; within a ``gallery`` its files are looked through too."""
+    try:
+        entry = read_json(folder / "pattern.json")
+        if entry.get("key") != key:
+            return None
+        if gallery is not None:  # what a kill or a hand left damaged is made anew
+            read_pattern(folder)
+            listed = {f"{folder.relative_to(gallery)}/{name}": digest for name, digest in entry["files"].items()}
+            if any(_check_file(gallery, *item) for item in (listed | _exemplar_files(entry)).items()):
+                return None
+    except (IminetVizError, KeyError, TypeError, AttributeError):
         return None
-    entry = read_json(path)
-    return entry if entry.get("key") == key else None
+    return entry
 
 
 def _copy_exemplars(top: list[dict[str, Any]], model: TrainedModel, exemplars: Path, out: Path) -> None:

@@ -265,6 +265,26 @@ def test_the_patterns_of_a_random_net_outlive_a_kill(tmp_path, monkeypatch, dama
     assert contents(out) == contents(tmp_path / "straight")
 
 
+@pytest.mark.parametrize("how", ["not a number", "cut", "missing", "not json", "no list"])
+def test_what_is_damaged_when_a_build_goes_on_is_made_anew(small, tmp_path, how):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        build(SMALL, out, progress=stop_after(2), workers=1)
+    (home, *_) = [path.parent for path in (out / "entries").rglob("pattern.json")]
+    if how == "not a number":
+        array = np.load(home / "recording.npy")
+        array[3, 4] = np.nan
+        np.save(home / "recording.npy", array)
+    elif how == "cut":
+        (home / "pattern.png").write_bytes((home / "pattern.png").read_bytes()[:-9])
+    elif how == "missing":
+        (home / "recording.flac").unlink()
+    else:
+        (home / "pattern.json").write_text("{" if how == "not json" else "[]")
+    build(SMALL, out)
+    assert contents(out) == contents(small)
+
+
 def test_what_real_clips_do_is_computed_once(tmp_path, clips, monkeypatch):
     out = tmp_path / "out"
     build(SMALL, out, clips)

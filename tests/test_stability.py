@@ -84,3 +84,9 @@ def test_the_random_numbers_of_the_caller_are_left_alone(model):
     state = torch.random.get_rng_state()
     make_control(model, Term("recording.conv1"), dataclasses.replace(FEW, steps=1), neurons=1)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("parameterization", ["spectrum", "phase", "fourier", "pixels"])
+def test_the_random_net_is_drawn_with_as_the_model_is(model, parameterization):
+    config = EngineConfig(steps=1, parameterization=parameterization)
+    assert len(make_control(model, Term("imitation.conv1"), config, neurons=1)) == 1

@@ -125,7 +125,8 @@ MEASURES = {
         "",
         True,
         "Likeness of the picture to that of another random start, -1 to 1, by their modulation spectra. Near 1 the "
-        "picture belongs to the neuron; near 0 to the start.",
+        "picture belongs to the neuron (in fc1 it need not: those of different units are as alike), near 0 to the "
+        "start.",
     ),
     "control": Measure(
         "Random-net control",
@@ -243,8 +244,10 @@ class Evidence:
         own = AS_ALIKE if self.stability is None else min(self.stability, AS_ALIKE)
         if self.control is not None and self.control >= own:
             found.append(
-                "also found in random nets: one has a picture as alike as this neuron's own second one, so it does not "
-                "prove learning"
+                f"also found in random nets: one has a picture that is {self.control:.2f} alike, where hardly another "
+                f"neuron's reaches {AS_ALIKE} and its own second one has "
+                + ("no value" if self.stability is None else f"{self.stability:.2f}")
+                + ": it does not prove learning"
             )
         return found
 
