@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,8 +29,12 @@ from iminet_viz.comparison import (
 )
 from iminet_viz.comparison_report import SAID, WORDS, build_report, write_report
 from iminet_viz.errors import AudioError, CheckpointError, GalleryError, IminetVizError, PatternError
+from iminet_viz.frontends import RECORDING
 from iminet_viz.patterns import evidence
-from iminet_viz.patterns.engine import EngineConfig
+from iminet_viz.patterns.complexity import pattern_complexity
+from iminet_viz.patterns.engine import EngineConfig, Pattern
+from iminet_viz.patterns.objectives import channel
+from iminet_viz.patterns.pair_evidence import PairStudy, measure_likeness
 
 CLASSES = {"classes": ("a", "b")}
 QUICK = EngineConfig(steps=2, precision="32")
@@ -313,6 +318,109 @@ def test_nets_are_held_against_the_two_random_nets_that_differ_most():
     assert (found.random.delta, found.says) == (0, "holds")
 
 
+def found_by(claim: str, measures: dict, pairs: dict | None = None) -> dict[tuple[str, str], Finding]:
+    """A claim's findings of two nets ``a`` and ``b``, by place and measure."""
+    judged = comparison._judge(("a", "b"), measures, [], pairs or {}, 0)
+    return {(found.where, found.measure): found for found in judged if found.claim == claim}
+
+
+@pytest.mark.parametrize(
+    ("claim", "measure"),
+    [
+        ("complexity", "octave_cells"),
+        ("spectrogram", "band_concentration"),
+        ("spectrogram", "realizable"),
+        ("spectrogram", "real_modulations"),
+    ],
+)
+def test_depth_is_the_last_layer_held_against_the_first(claim, measure):
+    def net(first: float, last: float) -> dict:
+        levels = (first, 5.0, last)
+        return {f"recording.conv{n}": {measure: [level] * 6} for n, level in enumerate(levels, 1)}
+
+    found = found_by(claim, {"a": net(1, 2), "b": net(2, 1), "random": net(3, 2)})
+    rises, falls = found["recording tower, a", measure], found["recording tower, b", measure]
+    assert (rises.effect.delta, rises.effect.medians, rises.verdict) == (1, (2, 1), "holds")
+    assert (falls.effect.delta, falls.effect.medians, falls.verdict) == (-1, (1, 2), "does not hold")
+    assert rises.sides == ("conv3", "conv1")
+    assert (rises.random.delta, rises.random.medians) == (-1, (2, 3))
+    assert (rises.says, falls.says) == ("holds", "as in random nets")
+
+
+def test_strips_are_held_against_the_same_deepest_layer_of_random_nets():
+    def net(first: float, last: float, imitation: float) -> dict:
+        levels = {"imitation.conv1": 0.5, "imitation.conv3": imitation, "recording.conv1": first}
+        return {place: {"verticality": [level] * 6} for place, level in (levels | {"recording.conv3": last}).items()}
+
+    found = found_by("strips", {"a": net(0.9, 0.6, 0.1), "b": net(0.0, 0.2, 0.4), "random": net(0.99, 0.3, 0.25)})
+    by_where = {where: finding for (where, _), finding in found.items()}
+    towers = by_where["both towers, a"]
+    assert towers.sides == ("recording.conv3", "imitation.conv3")
+    assert (towers.effect.medians, towers.random.medians) == ((0.6, 0.1), (0.3, 0.25))
+    assert by_where["both towers, b"].effect.medians == (0.2, 0.4)
+    assert by_where["recording.conv3, a"].effect.medians == (0.6, 0.3)
+    assert by_where["recording.conv3, a"].verdict == "holds"
+    assert by_where["recording.conv3, b"].effect.medians == (0.2, 0.3)
+    assert by_where["recording.conv3, b"].verdict == "does not hold"
+
+
+def pairs_of(**levels: tuple[float, float]) -> PairStudy:
+    """Seven pairs whose sides correlate so much with each other, and so much with those of other pairs."""
+    grids = {name: np.where(np.eye(7, dtype=bool), own, other) for name, (own, other) in levels.items()}
+    pairs = tuple(SimpleNamespace(**{name: own for name, (own, _) in levels.items()}) for _ in range(7))
+    return PairStudy(pairs, {name: measure_likeness(grid) for name, grid in grids.items()})
+
+
+def test_pairs_are_held_against_other_pairs_and_timbre_is_said_of_those_that_differ():
+    studies = {
+        "a": pairs_of(envelope=(0.8, 0.6), spectrum=(0.2, 0.7)),  # alike in time, unlike in timbre
+        "b": pairs_of(envelope=(0.5, 0.7), spectrum=(0.9, 0.3)),
+        "random net 1": pairs_of(envelope=(0.4, 0.5), spectrum=(0.35, 0.3)),
+    }
+    measures: dict[str, dict] = {"a": {}, "b": {}}
+    time, timbre = found_by("pair-time", measures, studies), found_by("pair-timbre", measures, studies)
+    expected = {  # medians, verdict, medians of the random net
+        ("pair-time", "a", "envelope"): ((0.8, 0.6), "holds", (0.4, 0.5)),
+        ("pair-time", "b", "envelope"): ((0.5, 0.7), "does not hold", (0.4, 0.5)),
+        # other pairs' sides first: what the claim says is that the own ones are less alike
+        ("pair-timbre", "a", "spectrum"): ((0.7, 0.2), "holds", (0.3, 0.35)),
+        ("pair-timbre", "b", "spectrum"): ((0.3, 0.9), "does not hold", (0.3, 0.35)),
+        # here, and only here, what is compared is each likeness beyond that with other pairs
+        ("pair-timbre", "a", "envelope_over_spectrum"): ((0.2, -0.5), "holds", (-0.1, 0.05)),
+        ("pair-timbre", "b", "envelope_over_spectrum"): ((-0.2, 0.6), "does not hold", (-0.1, 0.05)),
+    }
+    assert len(time) + len(timbre) == len(expected)
+    for (claim, net, measure), (medians, verdict, random) in expected.items():
+        finding = (time if claim == "pair-time" else timbre)[f"fc1 pairs, {net}", measure]
+        assert finding.effect.medians == pytest.approx(medians)
+        assert finding.random.medians == pytest.approx(random)
+        assert finding.verdict == verdict
+    assert timbre["fc1 pairs, a", "spectrum"].sides == ("sides of other pairs", "own sides")
+
+
+def test_likeness_to_real_modulations_is_the_correlation_with_the_clips_profile():
+    rng = np.random.default_rng(0)
+    made = Pattern(
+        model="m",
+        fingerprint="f",
+        objective=channel("recording.conv1", 0),
+        seed=0,
+        inputs={"recording": rng.standard_normal(RECORDING.shape).astype(np.float32)},
+        frontends={"recording": RECORDING},
+        db_statistics={"recording": DbStatistics(-50.0, 16.0)},
+        config=QUICK,
+        activation=1.0,
+        activation_leaky=1.0,
+        trace=np.zeros(2),
+        converged=True,
+    )
+    own = comparison._profile(made.inputs["recording"], RECORDING)
+    other = rng.standard_normal(len(own))
+    for real, expected in ((own, 1), (-own, -1), (other, np.corrcoef(own, other)[0, 1])):
+        found = comparison._measure({"recording.conv1": [made]}, {"recording": real})
+        assert found["recording.conv1"]["real_modulations"] == pytest.approx([expected])
+
+
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
@@ -336,6 +444,25 @@ def test_a_comparison_holds_what_was_measured(made, towers, clips):
     assert "fc1" in {entry["id"] for entry in made.left_out}  # one side only: no activations are known
     text = json.dumps(made.as_dict(), allow_nan=False)
     assert json.dumps(compare(*towers, clips, SMALL).as_dict()) == text
+
+
+def test_the_best_matched_are_shown_and_not_counted(made, monkeypatch):
+    assert any(not twin.drawn for twin in made.twins)
+    for place in {twin.layer for twin in made.twins}:
+        drawn = [twin.patterns for twin in made.twins if twin.layer == place and twin.drawn]
+        for net, patterns in zip(made.models, zip(*drawn, strict=True), strict=True):
+            cells = [pattern_complexity(pattern)["recording"].octave_cells for pattern in patterns]
+            assert made.measures[net][place if place != "fc1" else "fc1 recording"]["octave_cells"] == cells
+    # who is drawn does not depend on how well they match
+    monkeypatch.setattr(comparison, "_make_patterns", lambda model, layer, neurons, *_: dict.fromkeys(neurons))
+    settings, drawn = CompareSettings(neurons=8, best=4), []
+    for sign in (1, -1):
+        match = SimpleNamespace(layer="x", twins=tuple((n, n, sign * n / 40) for n in range(40)))
+        twins = comparison._make_twins(match, 0, ("a", "b"), settings, None, None, [])
+        best = set(range(36, 40) if sign > 0 else range(4))
+        drawn.append({twin.neurons[0] for twin in twins if twin.drawn})
+        assert {twin.neurons[0] for twin in twins} == drawn[-1] | best and len(drawn[-1]) == 8
+    assert drawn[0] == drawn[1]
 
 
 @pytest.mark.parametrize(
