@@ -72,6 +72,13 @@ def test_a_random_net_is_controlled_by_its_own_patterns():
     assert judge_stability(pattern, None).evidence.control is None
 
 
+def test_the_control_knows_nothing_of_the_weights_that_it_is_a_control_of():
+    few = dataclasses.replace(FEW, steps=2)
+    nets = [untrained_model("tl-iminet", seed) for seed in (5, 6)]
+    first, second = (make_control(net, Term("recording.conv1"), few, neurons=1)[0]["recording"] for net in nets)
+    assert first.any() and np.array_equal(first, second)
+
+
 def test_pairs_are_compared_side_by_side(model):
     pattern = maximize(model, fc_unit(5), dataclasses.replace(FEW, steps=2))
     own = textures(pattern)
