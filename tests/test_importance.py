@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from iminet_viz.checkpoint import TrainedModel, untrained_model
 from iminet_viz.datasets import Pair
 from iminet_viz.errors import DatasetError, PatternError
 from iminet_viz.evaluation import reciprocal_ranks
+from iminet_viz.patterns import importance as importance_module
 from iminet_viz.patterns.evidence import load_input
 from iminet_viz.patterns.importance import measure_importance
 
@@ -115,6 +117,49 @@ def test_it_is_the_loss_of_a_net_whose_map_is_overwritten(model, pairs, importan
     error = np.sqrt(np.square(by_recording - by_recording.mean()).sum() / (RECORDINGS - 1) / RECORDINGS)
     assert importance[layer][:, channel] == pytest.approx([lost.mean(), error], abs=1e-6)
     assert error > 0
+
+
+def test_a_unit_of_fc1_is_replaced_by_the_mean_of_its_outputs_over_all_pairs(monkeypatch):
+    """Of IMINET, where a ReLU of fc2 comes after: above TL-IMINET's all is linear, and no constant changes a rank."""
+    net = untrained_model("iminet", 0, {"fc1": 24, "fc2": 6})
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        net.network.fc1.bias[:] = torch.linspace(-0.5, 0.5, 24)
+        net.network.fc2.weight *= 3
+    net.network.double()  # no rank hangs on rounding
+    pairs = [
+        Pair(Path(f"i{number}{other}"), Path(f"r{number}"), str(number), str(number), "c")
+        for number in range(RECORDINGS)
+        for other in range(EACH)
+    ]
+    shape = net.frontends["imitation"].config.shape
+    clips = {
+        path: torch.from_numpy(rng.standard_normal((1, 1, *shape)) * rng.uniform(0.5, 3))
+        for path in sorted({path for pair in pairs for path in (pair.imitation, pair.recording)})
+    }
+    monkeypatch.setattr(importance_module, "load_input", lambda model, role, path: clips[path])
+    found = measure_importance(net, pairs)[0]["fc1"][0]
+    recordings = sorted({pair.recording for pair in pairs})
+    answers = np.array([[pair.recording == path for path in recordings] for pair in pairs])
+    network = net.network
+    with torch.no_grad():
+        outputs = torch.stack(
+            [
+                torch.cat([network.relu(network.preactivation("fc1", clips[q], clips[path])) for path in recordings])
+                for q in (pair.imitation for pair in pairs)
+            ]
+        )  # (queries, candidates, fc1)
+
+        def ranks(outputs: torch.Tensor) -> np.ndarray:
+            return reciprocal_ranks(network.fc3(network.relu(network.fc2(outputs)))[..., 0].double().numpy(), answers)
+
+        whole, expected = ranks(outputs), []
+        for unit in range(24):
+            changed = outputs.clone()
+            changed[..., unit] = outputs[..., unit].mean()
+            expected.append((whole - ranks(changed)).mean())
+    assert np.count_nonzero(expected) > 6
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_network_is_as_it_was(model, pairs):
