@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
+from iminet_viz import assessment
 from iminet_viz.assessment import AssessSettings, assess, assess_many
 from iminet_viz.checkpoint import load_model, untrained_model
 from iminet_viz.direct import DirectSettings
@@ -52,6 +54,21 @@ def test_a_pair_has_its_shares_and_what_needs_other_pairs_is_missing(model):
         assert own.synergy_share == found.pair.synergy / found.pair.activation
         assert (own.alike_in_time, own.alike_in_timbre) == (found.pair.envelope, found.pair.spectrum)
         assert own.swap_kept is None and found.pair.others == 0
+
+
+def test_of_a_pairs_sounds_the_worse_side_counts(model, monkeypatch):
+    monkeypatch.setattr(assessment.evidence, "measure", lambda pattern, references: pattern.evidence)
+    pattern = maximize(model, fc_unit(44), dataclasses.replace(ENGINE, steps=1))
+    for error, crest in (((1.5, 4.0), (14.0, 11.5)), ((4.0, 1.5), (11.5, 14.0))):
+        sound = SimpleNamespace(
+            activation_kept=0.5,
+            log_mel_error_db=dict(zip(("imitation", "recording"), error, strict=True)),
+            crest_db=dict(zip(("imitation", "recording"), crest, strict=True)),
+        )
+        made = [{"griffin-lim": sound}]
+        monkeypatch.setattr(assessment, "make_sounds", lambda *_, made=made: made)
+        (found,) = assess_many(model, [pattern], dataclasses.replace(QUICK, stability=False))
+        assert (found.pattern.evidence.log_mel_error_db, found.pattern.evidence.crest_db) == (4, 14)
 
 
 def test_what_is_left_out_has_no_value(model):

@@ -504,6 +504,22 @@ def test_evidence_of_a_pattern_with_stored_references():
     assert found.activation_kept is found.stability is None  # need sounds, further patterns
 
 
+@pytest.mark.parametrize(("imitation", "recording"), [(0.1, 0.4), (0.4, 0.1)])
+def test_a_pair_is_as_far_from_any_sound_as_its_worse_side(pattern, monkeypatch, imitation, recording):
+    distances = {IMITATION: imitation, RECORDING: recording}
+    monkeypatch.setattr(evidence, "realizability", lambda values, config, *_: distances[config])
+    noise = np.random.default_rng(0).standard_normal(IMITATION.shape).astype(np.float32)
+    pair = dataclasses.replace(
+        pattern,
+        objective=fc_unit(0),
+        inputs={"imitation": noise, **pattern.inputs},
+        frontends={"imitation": IMITATION, **pattern.frontends},
+        db_statistics={"imitation": pattern.db_statistics["recording"], **pattern.db_statistics},
+    )
+    assert measure(pair, None).realizability == 0.4
+    assert measure(pattern, None).realizability == recording  # one side only
+
+
 @pytest.mark.parametrize(
     ("values", "word"),
     [
