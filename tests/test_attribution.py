@@ -240,6 +240,18 @@ def test_a_mask_on_one_band_passes_its_tone_and_not_one_beside(config, band):
     assert kept[0] > 0.4 and kept[0] > 5 * kept[1]
 
 
+def test_what_speaks_half_as_much_is_heard_half_as_loud():
+    """The mask is soft: its height is the gain, up to that of the loudest tenth."""
+    heights = (0.25, 0.5, 0.75, 1.0)
+    mask = np.repeat(heights, RECORDING.shape[1] // 4 + 1)[None, : RECORDING.shape[1]] * np.ones(RECORDING.shape)
+    time = np.arange(RECORDING.n_samples) / RECORDING.sample_rate
+    tone = (0.3 * np.sin(2 * np.pi * 1_000 * time)).astype(np.float32)
+    heard = hear_attribution(tone, RECORDING, 0.01 * mask)
+    part = len(tone) // 12  # the middle third of each quarter
+    gains = [np.std(heard[start : start + part]) / np.std(tone) for start in range(part, len(tone), 3 * part)][:4]
+    assert gains == pytest.approx(heights, abs=0.02)
+
+
 def test_one_cell_is_heard():
     mask = np.zeros(RECORDING.shape)
     mask[60, 30] = 1.0
