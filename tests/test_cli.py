@@ -462,6 +462,38 @@ def test_force_leaves_nothing_of_the_pattern_that_was_there(call, models, tmp_pa
     assert names == {"pattern.json", "pattern.png", *(f"recording.{kind}" for kind in KINDS)}
 
 
+@pytest.mark.parametrize("force", [(), ("--force",)], ids=["plain", "force"])
+@pytest.mark.parametrize("name", ["recording.flac", "imitation.npy", "pattern.png", "pattern.json"])
+def test_files_that_are_of_no_pattern_are_never_touched(call, models, tmp_path, name, force):
+    out = tmp_path / "o"
+    out.mkdir()
+    (out / name).write_text('{"mine": 1}')
+    result = call("maximize", models / "tower", "recording.conv3", "0", "--out", out, "--steps", "1", *force)
+    assert f"holds {name}, which is of no pattern" in mistake(result)
+    assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text() == '{"mine": 1}'
+
+
+def test_force_spares_a_strangers_file_beside_a_pattern(call, models, tmp_path):
+    out = tmp_path / "o"
+    call("maximize", models / "tower", "recording.conv3", "0", "--out", out, "--steps", "1")
+    (out / "imitation.npy").write_text("mine")  # a pattern of the recording tower has none
+    result = call("maximize", models / "tower", "recording.conv3", "1", "--out", out, "--steps", "1", "--force")
+    assert "holds imitation.npy" in mistake(result)
+    assert (out / "imitation.npy").read_text() == "mine"
+    assert json.loads((out / "pattern.json").read_text())["neuron"] == 0
+
+
+def test_a_pattern_that_cannot_be_written_is_refused_before_the_work(call, models, tmp_path, monkeypatch):
+    from iminet_viz.patterns import engine
+
+    monkeypatch.setattr(engine, "maximize_many", lambda *_: pytest.fail("the work was begun"))
+    (tmp_path / "file").write_text("mine")
+    arguments = ("maximize", models / "tower", "recording.conv3", "0", "--steps", "1", "--out")
+    assert "file" in mistake(call(*arguments, tmp_path / "file" / "o"))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    assert "cannot be written to" in mistake(call(*arguments, tmp_path / "o"))
+
+
 def test_out_that_is_a_file_is_one_sentence(call, models, tmp_path):
     (tmp_path / "o").write_text("mine")
     result = call("maximize", models / "tower", "recording.conv3", "0", "--out", tmp_path / "o", "--steps", "1")
