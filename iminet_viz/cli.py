@@ -28,6 +28,7 @@ SIDE_FILES = (".npy", ".flac", ".direct.flac")  # of a pattern
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 SEED = click.IntRange(0, 2**31 - 1)
+STEPS = click.IntRange(1, 100_000)
 seed_option = click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw.")
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto (the GPU if there is one)."
@@ -593,7 +594,7 @@ def imitate(
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of the engine, shared by the verbs that optimise."""
     for option in (
-        click.option("--steps", type=click.IntRange(1), help="Most steps of gradient ascent  [default: 80]"),
+        click.option("--steps", type=STEPS, help="Most steps of gradient ascent  [default: 80]"),
         click.option(
             "--parameterization",
             type=click.Choice(["spectrum", "pixels", "fourier", "phase"]),
@@ -917,7 +918,7 @@ def gallery_verify(folder: Path, as_json: bool) -> None:
 @click.argument("candidate", type=FOLDER)
 @click.option("--layer", help="Explain a neuron of this layer instead of the score.")
 @click.option("--neuron", type=click.IntRange(0), help="Of the layer.")
-@click.option("--steps", type=click.IntRange(1), default=64, show_default=True, help="Of the integral.")
+@click.option("--steps", type=STEPS, default=64, show_default=True, help="Of the integral.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the page, numbers, pictures and sounds.")
 @click.option("--gallery", type=FOLDER, help="Link the units' patterns in this gallery  [default: the shipped one]")
 @click.option(
