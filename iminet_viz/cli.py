@@ -487,7 +487,7 @@ def reference(
     recordings, and of importance, is taken over. With --test, the mean reciprocal rank that is lost without each neuron
     is stored too: some minutes more.
     """
-    from iminet_viz.audio import find_audio
+    from iminet_viz.audio import find_audio, one_line
     from iminet_viz.checkpoint import load_model
     from iminet_viz.errors import CheckpointError, GalleryError
     from iminet_viz.patterns import evidence
@@ -495,6 +495,8 @@ def reference(
     loaded = load_model(model, _device(device))
     assert loaded.folder is not None
     path = out or loaded.folder / evidence.FILE_NAME
+    if path.is_dir():
+        raise GalleryError(f"{one_line(path)}: is a folder, expected a file")
     if path.exists() and not force:
         raise GalleryError(f"{path}: is there already; --force replaces it")
     known = None

@@ -325,6 +325,9 @@ def test_a_reference_is_stored_once(call, models, recordings, tmp_path):
     assert "--force" in mistake(call("reference", models / "tower", recordings, "--out", path))
     assert path.read_bytes() == before
     assert call("reference", models / "tower", recordings, "--out", path, "--force")[0] == 0
+    for force in ((), ("--force",)):
+        result = call("reference", models / "tower", recordings, "--out", tmp_path / "more", *force)
+        assert mistake(result) == f"Error: {tmp_path / 'more'}: is a folder, expected a file"
 
 
 # --- patterns -------------------------------------------------------------------------------------------------------
