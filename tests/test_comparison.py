@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -511,6 +512,14 @@ def test_a_pattern_that_fails_is_listed_and_its_layer_is_done(towers, clips, mon
     assert {"id": f"first/recording.conv2/{bad}", "reason": "the value stopped being finite"} in found.left_out
     left = [twin.neurons for twin in found.twins]
     assert left == [twin.neurons for twin in whole.twins if (twin.layer, twin.neurons[0]) != ("recording.conv2", bad)]
+
+
+def test_the_figure_shows_drawn_twins_of_every_correlation():
+    """Of 24 drawn twins and 2 others, best matched first: both others, and six from the best to the worst."""
+    twins = [SimpleNamespace(layer="a.conv1", drawn=place >= 2, correlation=1 - place / 30) for place in range(26)]
+    shown = comparison_report._shown(SimpleNamespace(twins=twins), "a.conv1")
+    assert [twins.index(twin) for twin in shown] == [0, 1, 2, 7, 11, 16, 20, 25]
+    assert comparison_report._shown(SimpleNamespace(twins=twins[:5]), "a.conv1") == twins[:5]
 
 
 def test_what_was_kept_for_another_seed_is_not_shown(towers, clips, tmp_path):
