@@ -402,11 +402,12 @@ def test_maximize_compares_with_recordings_of_ones_own(call, models, recordings,
     for path in recordings.iterdir():
         shutil.copy(path, tmp_path / "mixed")
     (tmp_path / "mixed" / "broken.wav").write_text("not a sound")
-    arguments = ("maximize", models / "pair", "fc1", "7", "--out", out, "--steps", "1", "--sound", "griffin-lim")
+    arguments = ("maximize", models / "pair", "fc1", "27", "--out", out, "--steps", "1", "--sound", "griffin-lim")
     status, text, err = call(*arguments, "--exemplars", tmp_path / "mixed")
     assert status == 0 and "left out: " in err and "broken.wav" in err
     entry = json.loads((out / "pattern.json").read_text())
     top = entry["reference"]["top"]
+    assert top
     assert entry["reference"]["clips"] == len(list(recordings.iterdir())) ** 2
     for clip in top:
         assert clip["imitation"] in text
