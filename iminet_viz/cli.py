@@ -28,6 +28,7 @@ SIDE_FILES = (".npy", ".flac", ".direct.flac")  # of a pattern
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 SEED = click.IntRange(0, 2**31 - 1)
+STEPS = click.IntRange(1, 100_000)
 seed_option = click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random draw.")
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto (the GPU if there is one)."
@@ -486,7 +487,7 @@ def reference(
     recordings, and of importance, is taken over. With --test, the mean reciprocal rank that is lost without each neuron
     is stored too: some minutes more.
     """
-    from iminet_viz.audio import find_audio
+    from iminet_viz.audio import find_audio, one_line
     from iminet_viz.checkpoint import load_model
     from iminet_viz.errors import CheckpointError, GalleryError
     from iminet_viz.patterns import evidence
@@ -494,6 +495,8 @@ def reference(
     loaded = load_model(model, _device(device))
     assert loaded.folder is not None
     path = out or loaded.folder / evidence.FILE_NAME
+    if path.is_dir():
+        raise GalleryError(f"{one_line(path)}: is a folder, expected a file")
     if path.exists() and not force:
         raise GalleryError(f"{path}: is there already; --force replaces it")
     known = None
@@ -593,7 +596,7 @@ def imitate(
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of the engine, shared by the verbs that optimise."""
     for option in (
-        click.option("--steps", type=click.IntRange(1), help="Most steps of gradient ascent  [default: 80]"),
+        click.option("--steps", type=STEPS, help="Most steps of gradient ascent  [default: 80]"),
         click.option(
             "--parameterization",
             type=click.Choice(["spectrum", "pixels", "fourier", "phase"]),
@@ -676,12 +679,10 @@ def maximize(
     from iminet_viz import gallery as galleries
     from iminet_viz.audio import find_audio, one_line
     from iminet_viz.checkpoint import load_model
-    from iminet_viz.errors import GalleryError
     from iminet_viz.patterns import engine as engines
     from iminet_viz.patterns import evidence, objectives
 
-    if (out / "pattern.json").exists() and not force:
-        raise GalleryError(f"{out}: holds a pattern already; --force replaces it")
+    earlier = _claim_pattern(out, force)
     config = _engine(engine)
     clips = [] if exemplars is None else [(str(x.relative_to(exemplars)), x) for x in find_audio(exemplars)]
     loaded = load_model(model, _device(device))
@@ -710,7 +711,7 @@ def maximize(
         assessed = assessment.assess(loaded, pattern, settings, references, report)
     wanted = assessment.METHODS if sound == "both" else (sound,)
     made = {method: own for method, own in assessed.sounds.items() if method in wanted}
-    _remove_pattern(out)
+    _remove_pattern(out, earlier)
     copies = None if exemplars is None else (loaded, exemplars, out)
     entry = galleries.write_entry(out, dataclasses.replace(assessed, sounds=made), references, exemplars=copies)
     for _, reason in failed:
@@ -749,19 +750,50 @@ def maximize(
     click.echo(f"  {out}")
 
 
-def _remove_pattern(out: Path) -> None:
-    """Delete an earlier pattern, which may have had another side, and the clips that it showed."""
-    from iminet_viz.checkpoint import read_json
-    from iminet_viz.errors import CheckpointError
+def _claim_pattern(out: Path, force: bool) -> dict[str, Any]:
+    """Check, before the work is done, that a pattern can be written to a folder; nothing is changed.
 
-    names = {"pattern.png", "pattern.json", *(f"{role}{end}" for role in ROLES for end in SIDE_FILES)}
-    with contextlib.suppress(CheckpointError, AttributeError, KeyError, TypeError):  # none, or of an older version
-        for clip in read_json(out / "pattern.json")["reference"]["top"]:
-            names |= {
-                name for name in clip.get("files", ()) if (out / name).resolve().parent == out.resolve() / "exemplars"
-            }
+    Returns:
+        The entry of the pattern that is there and shall be replaced; nothing where there is none.
+
+    Raises:
+        GalleryError: it holds a pattern already, or files of these names that are of none, or cannot be written to.
+    """
+    from iminet_viz.audio import one_line
+    from iminet_viz.checkpoint import read_json
+    from iminet_viz.errors import CheckpointError, GalleryError
+
+    if out.exists() and not out.is_dir():
+        raise GalleryError(f"{one_line(out)}: is a file, expected a folder")
+    earlier: dict[str, Any] = {}
+    with contextlib.suppress(CheckpointError):  # none, or somebody else's
+        found = read_json(out / "pattern.json")
+        if isinstance(found.get("files"), dict) and "fingerprint" in found:
+            earlier = found
+    own = {"pattern.json", *earlier["files"]} if earlier else set()
+    names = ("pattern.json", "pattern.png", *(f"{role}{end}" for role in ROLES for end in SIDE_FILES))
     for name in names:
-        (out / name).unlink(missing_ok=True)
+        if (out / name).exists() and name not in own:
+            raise GalleryError(f"{one_line(out)}: holds {name}, which is of no pattern; name another folder")
+    if earlier and not force:
+        raise GalleryError(f"{one_line(out)}: holds a pattern already; --force replaces it")
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise GalleryError(f"{one_line(out)}: cannot be written to")
+    return earlier
+
+
+def _remove_pattern(out: Path, entry: dict[str, Any]) -> None:
+    """Delete an earlier pattern, which may have had another side, and the clips that it showed."""
+    if not entry:
+        return
+    names = {"pattern.json", *entry["files"]}
+    with contextlib.suppress(AttributeError, KeyError, TypeError):  # it showed none
+        for clip in entry["reference"]["top"]:
+            names |= set(clip.get("files", ()))
+    for name in names:
+        if (out / name).resolve().parent in (out.resolve(), out.resolve() / "exemplars"):
+            (out / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not there, or something else is in it
         (out / "exemplars").rmdir()
 
@@ -888,7 +920,7 @@ def gallery_verify(folder: Path, as_json: bool) -> None:
 @click.argument("candidate", type=FOLDER)
 @click.option("--layer", help="Explain a neuron of this layer instead of the score.")
 @click.option("--neuron", type=click.IntRange(0), help="Of the layer.")
-@click.option("--steps", type=click.IntRange(1), default=64, show_default=True, help="Of the integral.")
+@click.option("--steps", type=STEPS, default=64, show_default=True, help="Of the integral.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the page, numbers, pictures and sounds.")
 @click.option("--gallery", type=FOLDER, help="Link the units' patterns in this gallery  [default: the shipped one]")
 @click.option(

@@ -271,12 +271,14 @@ def _draw(folder: Path, comparison: Comparison) -> dict[str, tuple[int, int]]:
 
 
 def _shown(comparison: Comparison, layer: str) -> list[Any]:
-    """The best matched, and the first of those drawn."""
+    """The best matched, and of those drawn some at even steps from the best to the worst matched."""
     twins = [twin for twin in comparison.twins if twin.layer == layer]
     best = [twin for twin in twins if not twin.drawn]
     limit = SHOWN_TWINS if layer != "fc1" else SHOWN_TWINS // 2
-    drawn = [twin for twin in twins if twin.drawn][: max(limit - len(best[: limit // 2]), 0)]
-    chosen = best[: limit // 2] + drawn
+    drawn = [twin for twin in twins if twin.drawn]  # best matched first
+    count = min(limit - len(best[: limit // 2]), len(drawn))
+    spread = np.linspace(0, len(drawn) - 1, count).round().astype(int)
+    chosen = best[: limit // 2] + [drawn[place] for place in spread]
     return [twin for twin in twins if twin in chosen]
 
 
@@ -571,7 +573,10 @@ def _twins(comparison: Comparison, figures: dict[str, tuple[int, int]]) -> str:
             continue
         shown = _shown(comparison, layer.layer)
         lines = ", ".join(f"{t.neurons[0]} and {t.neurons[1]} (r {t.correlation:.2f})" for t in shown)
-        caption = f"{layer.layer}: {first} left, {second} right; neurons {lines}. White is more energy."
+        drawn = [twin for twin in comparison.twins if twin.layer == layer.layer and twin.drawn]
+        count = sum(twin.drawn for twin in shown)
+        of = "" if count == len(drawn) else f" {count} of the {len(drawn)} drawn, from the best to the worst matched."
+        caption = f"{layer.layer}: {first} left, {second} right; neurons {lines}.{of} White is more energy."
         parts.append(
             f"<details{' open' if not parts else ''}><summary>{escape(layer.layer)}</summary>"
             f"<div>{_figure(name, figures, caption, wide=True)}</div></details>"

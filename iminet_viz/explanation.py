@@ -18,6 +18,7 @@ import os
 import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ NAMES = (
     *(f"{role}-{name}.npy" for role in ROLES for name in ("attribution", "occlusion")),
 )
 UNITS = "units"
+WORK = ".explanation-"  # begins the name of the folder beside them in which they are made
+STALE_S = 3600  # writing takes seconds
 
 
 def shipped_gallery() -> Path | None:
@@ -114,7 +117,8 @@ def write_explanation(
     fresh = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=out, prefix=".explanation-"))
+        _remove_stale(out)
+        work = Path(tempfile.mkdtemp(dir=out, prefix=WORK))
     except OSError as error:
         raise GalleryError(f"{one_line(out)}: cannot be written to ({error.strerror})") from None
     try:
@@ -132,6 +136,13 @@ def write_explanation(
         if fresh and not any(out.iterdir()):
             out.rmdir()
     return figures
+
+
+def _remove_stale(out: Path) -> None:
+    """Delete what killed processes left here, and nothing that another one may be at work on."""
+    for folder in out.glob(f"{WORK}*"):
+        if folder.is_dir() and not folder.is_symlink() and time.time() - folder.stat().st_mtime > STALE_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _replace_units(made: Path, there: Path) -> None:

@@ -227,6 +227,9 @@ def test_what_cannot_be_maximised_is_one_sentence(call, models, tmp_path, layer,
         (["maximize", "m", "fc1", "0", "--out", "o", "--soud", "both"], "'--sound'"),
         (["maximize", "m", "imitation.conv1", "0", "--out", "o", "--steps", "0"], "0 is not in the range"),
         (["maximize", "m", "imitation.conv1", "0"], "--out"),
+        (["gallery", "build", "--models", "PAIR", "--out", "o", "--steps", "9" * 20], "is not in the range"),
+        (["compare", "PAIR", "PAIR", "--out", "o", "--steps", "9" * 20], "is not in the range"),
+        (["explain", "PAIR", "q", "c", "--out", "o", "--steps", "9" * 20], "is not in the range"),
         (["maximize", "PAIR", "imitation.conv1", "0", "--out", "o", "--unit", "3"], "BAND,FRAME"),
         (["maximize", "PAIR", "imitation.conv1", "0", "--out", "o", "--unit", "1,2,3"], "BAND,FRAME"),
         (["gallery", "build", "--out", "o"], "at least one model"),
@@ -322,6 +325,9 @@ def test_a_reference_is_stored_once(call, models, recordings, tmp_path):
     assert "--force" in mistake(call("reference", models / "tower", recordings, "--out", path))
     assert path.read_bytes() == before
     assert call("reference", models / "tower", recordings, "--out", path, "--force")[0] == 0
+    for force in ((), ("--force",)):
+        result = call("reference", models / "tower", recordings, "--out", tmp_path / "more", *force)
+        assert mistake(result) == f"Error: {tmp_path / 'more'}: is a folder, expected a file"
 
 
 # --- patterns -------------------------------------------------------------------------------------------------------
@@ -396,11 +402,12 @@ def test_maximize_compares_with_recordings_of_ones_own(call, models, recordings,
     for path in recordings.iterdir():
         shutil.copy(path, tmp_path / "mixed")
     (tmp_path / "mixed" / "broken.wav").write_text("not a sound")
-    arguments = ("maximize", models / "pair", "fc1", "7", "--out", out, "--steps", "1", "--sound", "griffin-lim")
+    arguments = ("maximize", models / "pair", "fc1", "27", "--out", out, "--steps", "1", "--sound", "griffin-lim")
     status, text, err = call(*arguments, "--exemplars", tmp_path / "mixed")
     assert status == 0 and "left out: " in err and "broken.wav" in err
     entry = json.loads((out / "pattern.json").read_text())
     top = entry["reference"]["top"]
+    assert top
     assert entry["reference"]["clips"] == len(list(recordings.iterdir())) ** 2
     for clip in top:
         assert clip["imitation"] in text
@@ -460,6 +467,38 @@ def test_force_leaves_nothing_of_the_pattern_that_was_there(call, models, tmp_pa
     call("maximize", models / "pair", "recording.conv3", "7", "--out", out, "--steps", "1", "--force")
     names = {path.name for path in out.iterdir()}
     assert names == {"pattern.json", "pattern.png", *(f"recording.{kind}" for kind in KINDS)}
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)], ids=["plain", "force"])
+@pytest.mark.parametrize("name", ["recording.flac", "imitation.npy", "pattern.png", "pattern.json"])
+def test_files_that_are_of_no_pattern_are_never_touched(call, models, tmp_path, name, force):
+    out = tmp_path / "o"
+    out.mkdir()
+    (out / name).write_text('{"mine": 1}')
+    result = call("maximize", models / "tower", "recording.conv3", "0", "--out", out, "--steps", "1", *force)
+    assert f"holds {name}, which is of no pattern" in mistake(result)
+    assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text() == '{"mine": 1}'
+
+
+def test_force_spares_a_strangers_file_beside_a_pattern(call, models, tmp_path):
+    out = tmp_path / "o"
+    call("maximize", models / "tower", "recording.conv3", "0", "--out", out, "--steps", "1")
+    (out / "imitation.npy").write_text("mine")  # a pattern of the recording tower has none
+    result = call("maximize", models / "tower", "recording.conv3", "1", "--out", out, "--steps", "1", "--force")
+    assert "holds imitation.npy" in mistake(result)
+    assert (out / "imitation.npy").read_text() == "mine"
+    assert json.loads((out / "pattern.json").read_text())["neuron"] == 0
+
+
+def test_a_pattern_that_cannot_be_written_is_refused_before_the_work(call, models, tmp_path, monkeypatch):
+    from iminet_viz.patterns import engine
+
+    monkeypatch.setattr(engine, "maximize_many", lambda *_: pytest.fail("the work was begun"))
+    (tmp_path / "file").write_text("mine")
+    arguments = ("maximize", models / "tower", "recording.conv3", "0", "--steps", "1", "--out")
+    assert "file" in mistake(call(*arguments, tmp_path / "file" / "o"))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    assert "cannot be written to" in mistake(call(*arguments, tmp_path / "o"))
 
 
 def test_out_that_is_a_file_is_one_sentence(call, models, tmp_path):

@@ -640,6 +640,14 @@ def test_a_pattern_that_fails_is_listed_and_its_layer_is_done(towers, clips, mon
     assert left == [twin.neurons for twin in whole.twins if (twin.layer, twin.neurons[0]) != ("recording.conv2", bad)]
 
 
+def test_the_figure_shows_drawn_twins_of_every_correlation():
+    """Of 24 drawn twins and 2 others, best matched first: both others, and six from the best to the worst."""
+    twins = [SimpleNamespace(layer="a.conv1", drawn=place >= 2, correlation=1 - place / 30) for place in range(26)]
+    shown = comparison_report._shown(SimpleNamespace(twins=twins), "a.conv1")
+    assert [twins.index(twin) for twin in shown] == [0, 1, 2, 7, 11, 16, 20, 25]
+    assert comparison_report._shown(SimpleNamespace(twins=twins[:5]), "a.conv1") == twins[:5]
+
+
 def test_what_was_kept_for_another_seed_is_not_shown(towers, clips, tmp_path):
     settings = CompareSettings(neurons=24, best=0, random_nets=0, engine=EngineConfig(steps=1))
     model = towers[0]

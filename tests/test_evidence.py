@@ -352,21 +352,28 @@ def test_top_clips_are_those_of_brute_force(model, references, files, inputs, pa
     assert len(compare_with_real(fake, references, n_top=99)["top"]) == CLIPS
 
 
+def test_what_does_not_excite_the_neuron_is_no_top_clip(pattern):
+    few = np.array([0, 3, 0, -1, 2], np.float32)[:, None].repeat(48, 1)
+    found = compare_with_real(pattern, made_up(few))
+    assert [clip["activation"] for clip in found["top"]] == [3, 2] and found["clips"] == 5
+
+
 def test_top_pairs_are_the_strongest_and_share_no_clip(references, pattern):
     for neuron in range(0, 108, 9):
         fake = dataclasses.replace(pattern, objective=fc_unit(neuron))
         real = references.of(fake)
-        top = compare_with_real(fake, references)["top"]
-        assert len(top) == 3
+        top = compare_with_real(fake, references, n_top=99)["top"]
+        assert compare_with_real(fake, references)["top"] == top[:3]
         left = {(i, k): float(real[i, k]) for i in range(CLIPS) for k in range(CLIPS)}
         for pair in top:
             i = references.clips.index(pair["imitation"])
             k = references.clips.index(pair["recording"])
             assert pair["activation"] == float(real[i, k]) == max(left.values())
             left = {key: value for key, value in left.items() if key[0] != i and key[1] != k}
+            assert pair["activation"] > 0
+        assert max(left.values(), default=0) <= 0
         found = compare_with_real(fake, references)
         assert sum(found["histogram"]["counts"]) == found["clips"] == CLIPS**2
-        assert len(compare_with_real(fake, references, n_top=99)["top"]) == CLIPS
 
 
 # --- twins ----------------------------------------------------------------------------------------------------------

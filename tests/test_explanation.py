@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
+import time
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -126,6 +128,16 @@ def test_a_fault_on_the_way_leaves_everything_as_it_was(explained, clips, tmp_pa
             write_explanation(tmp_path / name, explained, clips, force=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
     assert not (tmp_path / "new").exists()
+
+
+def test_what_a_killed_explanation_left_goes_with_the_next_one(explained, clips, tmp_path):
+    out = tmp_path / "why"
+    for name, age_s in ((".explanation-dead", 7200), (".explanation-at-work", 60), (".mine", 7200)):
+        (out / name).mkdir(parents=True)
+        (out / name / "recording.wav").touch()
+        os.utime(out / name, (time.time() - age_s,) * 2)
+    write_explanation(out, explained, clips)
+    assert {path.name for path in out.glob(".*")} == {".explanation-at-work", ".mine"}
 
 
 def test_units_lead_to_patterns_of_this_very_model(explained, clips, tmp_path):

@@ -820,6 +820,28 @@ def test_no_name_can_leave_the_data_of_the_page(whole, name):
     assert page.count("<script") == gallery._page(manifest).count("<script")
 
 
+@pytest.mark.browser
+def test_the_page_says_only_what_is_there(whole, browser, tmp_path):
+    manifest = manifest_of(whole)
+    everything = manifest | {"entries": list(manifest["entries"])}
+    towers = [entry for entry in manifest["entries"] if "recording" in entry["inputs"]]
+    for entry in towers:  # a net of one tower has an fc1 too
+        entry["inputs"] = {"recording": entry["inputs"]["recording"]}
+        entry["inputs"]["recording"]["sounds"].pop("direct", None)
+        entry["pair"] = None
+    assert any(entry["layer"] == "fc1" for entry in towers)
+    page = browser.new_page()
+    said = {}
+    for name, shown in (("both", manifest_of(whole)), ("one", everything | {"entries": towers})):
+        (tmp_path / f"{name}.html").write_text(gallery._page(shown), encoding="utf-8")
+        page.goto((tmp_path / f"{name}.html").as_uri())
+        said[name] = page.inner_text("header") + page.inner_text("#form") + page.inner_text("#grid")
+    page.close()
+    for words in ("compares vocal imitations with recordings", "two sounds", "Pairs", "Imitation", "The direct sound"):
+        assert words in said["both"] and words not in said["one"], words
+    assert "Recording tower, fc1" in said["one"] and "The Griffin-Lim sound" in said["one"]
+
+
 def test_the_page_needs_no_server_and_sets_no_html(whole):
     page = (whole / "index.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org/", "")

@@ -627,7 +627,8 @@ def compare_with_real(
     """Where a pattern stands among real clips: E2 and E7, as JSON values; None where the neuron has no reference.
 
     ``percentile`` is the share of clips (pairs) that excite the neuron no more than the pattern; ``headroom`` the
-    pattern's activation over the largest real one; ``top`` the clips (pairs) that excite the neuron most.
+    pattern's activation over the largest real one; ``top`` the clips (pairs) that excite the neuron most, of those that
+    excite it at all.
     """
     real = references.of(pattern)
     if real is None:
@@ -642,13 +643,15 @@ def compare_with_real(
         top: list[dict[str, Any]] = []
         for _ in range(min(n_top, len(references.clips))):
             i, k = np.unravel_index(int(left.argmax()), left.shape)
+            if left[i, k] <= 0:
+                break
             names = {"imitation": references.clips[i], "recording": references.clips[k]}
             top.append({**names, "activation": float(real[i, k])})
             left[i, :] = left[:, k] = -np.inf
     else:
         role = next(iter(pattern.inputs))
         order = np.argsort(-real, kind="stable")[:n_top]
-        top = [{"clip": references.clips[i], "role": role, "activation": float(real[i])} for i in order]
+        top = [{"clip": references.clips[i], "role": role, "activation": float(real[i])} for i in order if real[i] > 0]
     return {
         "clips": len(flat),  # or pairs of clips
         "max": largest,
