@@ -2,7 +2,8 @@
 
 The search is within the category, as in the paper's Table I. A feature map is replaced by one number, the mean of its
 outputs over all clips of its side, so that the layers above get the usual level and no news; a unit of fc1 by its mean
-over all pairs. Below 0: the net ranks better without the neuron.
+over all pairs. (Above TL-IMINET's fc1 all is linear: there any number would do, since it shifts all scores alike.)
+Below 0: the net ranks better without the neuron.
 """
 
 from __future__ import annotations
