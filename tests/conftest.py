@@ -114,7 +114,12 @@ def settled(page):
 
 
 # what gradio's page logs when a reload, or the end of the app, cuts a stream of answers: the test's doing
-CUT = ("net::ERR_INCOMPLETE_CHUNKED_ENCODING", "TypeError: network error", "Connection errored out")
+CUT = (
+    "net::ERR_INCOMPLETE_CHUNKED_ENCODING",
+    "TypeError: network error",
+    "Connection errored out",
+    "Server stopped unexpectedly",
+)
 
 
 @pytest.fixture
