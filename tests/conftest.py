@@ -119,6 +119,7 @@ CUT = (
     "TypeError: network error",
     "Connection errored out",
     "Server stopped unexpectedly",
+    "AbortError",
 )
 
 
@@ -130,12 +131,12 @@ def page(browser):
     page = context.new_page()
     faults: list[str] = []
 
-    def logged(message) -> None:
-        if message.type == "error" and not any(text in message.text for text in CUT):
-            faults.append(message.text)
+    def fault(text: str) -> None:
+        if not any(cut in text for cut in CUT):
+            faults.append(text)
 
-    page.on("console", logged)
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: fault(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: fault(str(error)))
     page.on(
         "request",
         lambda request: (
