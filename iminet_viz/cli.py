@@ -276,7 +276,8 @@ def search(
         click.echo(write(answer).rstrip("\n"))
     else:
         _print_hits(answer)
-    library.keep_copy()
+    if engine == "local":  # after the hits, which nobody shall wait for
+        library.keep_copy()
 
 
 def _print_hits(answer: Answer) -> None:

@@ -599,7 +599,7 @@ def _extreme_rays(config: LogMelConfig) -> np.ndarray:
 def stored_magnitudes(model: TrainedModel, roles: Sequence[str]) -> dict[str, np.ndarray]:
     """Mean magnitude spectra of real clips in a model's own folder, ``{role: (bands, frames // 2 + 1)}``.
 
-    They do not depend on the weights: ``dataclasses.replace(control, folder=model.folder)`` draws the patterns of
+    They do not depend on the weights: :func:`iminet_viz.checkpoint.untrained_like` draws the patterns of
     random weights with a model's.
 
     Raises:
