@@ -282,9 +282,8 @@ def test_a_killed_shard_is_started_again_and_the_answer_is_whole(pair):
     assert {process for _, process in shared.where()} & {process for _, process in after} == {after[2][1]}
 
 
-@pytest.mark.slow  # after the other tests of this file the shards are placed all the same: why is not known yet
 def test_without_a_place_for_a_shard_there_is_no_answer_but_one_sentence(folder, nodes, monkeypatch):
-    monkeypatch.setattr(cluster, "PROCESS_BYTES", 1 << 50)
+    monkeypatch.setattr(cluster, "PROCESS_BYTES", 1 << 40)  # Ray counts ten-thousandths in 64 bits: 1 << 50 overflows
     monkeypatch.setattr(cluster, "PATIENCE_S", 3)
     scorer = FakeScorer(tuple(map(part, FORMS)))
     query = as_query(*(queries(name, 1)[0] for name in FORMS))
