@@ -13,7 +13,7 @@ gallery: $(VENV)/.installed
 	$(BIN)/iminet-viz gallery build --models tl-iminet-conv123 tl-iminet-scratch --neurons 4 --out $(GALLERY) --force
 
 test: $(VENV)/.installed
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-browser: $(VENV)/.installed  # needs Debian's chromium
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m browser
