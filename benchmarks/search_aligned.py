@@ -5,8 +5,8 @@ sizes asked with pairs of them: cuts of one, time warped by up to a factor 1.5 l
 another's, in each frame an error of 10 % of the deviation, durations off by a factor of e ** N(0, 0.2). The queries are
 imitations by people (telephone-imitations), which are in no library.
 
-``--people`` instead measures what int8 costs: MRR of the imitations among their recordings, the recordings kept as
-float32 and as int8.
+The table goes between its markers in benchmarks/README.md. ``--people`` instead measures what int8 costs: MRR of the
+imitations among their recordings, the recordings kept as float32 and as int8.
 
     .venv/bin/python benchmarks/search_aligned.py --data DATA
     .venv/bin/python benchmarks/search_aligned.py --data DATA --people
@@ -22,6 +22,7 @@ from typing import Any
 import click
 import numpy as np
 import soxr
+from search import write_section
 
 from iminet_viz.audio import find_audio, read_native
 from iminet_viz.datasets import telephone
@@ -43,6 +44,7 @@ SOUNDS = (
     "vocobox-sung-notes",
 )
 WINDOW_S, HOP_S = 4, 2
+FRAMES = 32  # of a cut
 K = 10
 
 
@@ -162,26 +164,27 @@ def per_pair(rows: AlignedRows, queries: Sequence[np.ndarray]) -> float:
 
 @click.command(context_settings={"show_default": True})
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the data sets.")
-@click.option("--model", "name", default="voice-search/net1", help="An aligned net, shipped or a folder.")
+@click.option("--model", "name", default="voice-search", help="An aligned net, shipped or a folder.")
 @click.option("--sizes", default="10000,100000,1000000", help="Windows, comma-separated.")
 @click.option("--queries", "n_queries", default=20, help="Imitations by people.")
 @click.option("--recall", default=0.95, help="Of the cascade.")
 @click.option("--people", is_flag=True, help="Measure what int8 costs instead.")
 def main(data: Path, name: str, sizes: str, n_queries: int, recall: float, people: bool) -> None:
-    """Measure the search of aligned nets (see the top of the file); prints a table in Markdown."""
+    """Measure the search of aligned nets, and write the table (see the top of the file) to benchmarks/README.md."""
     try:
         if people:
             compare_people(data, name)
         else:
-            run(data, name, [int(size) for size in sizes.split(",")], n_queries, recall)
+            text = run(data, name, [int(size) for size in sizes.split(",")], n_queries, recall)
+            command = f"python benchmarks/search_aligned.py --data DATA --model {name}"
+            write_section("aligned", "Search of the aligned net's rows", command, text)
     except IminetVizError as error:
         raise click.ClickException(str(error)) from None
 
 
-def run(data: Path, name: str, sizes: list[int], n_queries: int, recall: float) -> None:
+def run(data: Path, name: str, sizes: list[int], n_queries: int, recall: float) -> str:
+    """The table, in Markdown; each row is printed when it is there."""
     part = aligned_part(name)
-    frames, features = 32, part.network.config.features
-    duration_cost = part.network.log_duration_cost.exp().item()
     sounds = [path for folder in SOUNDS for path in sorted(find_audio(data / folder))]
     kept = np.stack(list(keep_windows(part, sounds, "recording")))
     rng = np.random.default_rng(0)
@@ -189,18 +192,15 @@ def run(data: Path, name: str, sizes: list[int], n_queries: int, recall: float) 
     imitations = sorted({pair.imitation for pair in telephone.load(data / telephone.NAME)})
     chosen = [imitations[i] for i in np.linspace(0, len(imitations) - 1, n_queries).astype(int)]
     queries = [cuts.reshape(1, -1) for cuts in keep_windows(part, chosen, "imitation")]
-    click.echo(
-        f"{len(kept)} real windows of {len(sounds)} files, {len(queries)} queries of {len(imitations)} imitations"
-    )
-    click.echo(
-        "\n| windows | exact, s a query | core-s | over one plain read | pair by pair, extrapolated, core-s "
+    lines = [
+        "| windows | exact, s a query | core-s | over one plain read | pair by pair, extrapolated, core-s "
         f"| cascade, s a query | core-s | over one plain read | rows N | calibrated in s | recall@{K} measured "
-        "| memory over rows |"
-    )
-    click.echo("|---|---|---|---|---|---|---|---|---|---|---|---|")
+        "| memory over rows |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
     for size in sizes:
-        stored = enlarge(kept, size, frames, rng)
-        rows = AlignedRows(stored, kept.shape[1], frames, features, duration_cost)
+        stored = enlarge(kept, size, FRAMES, rng)
+        rows = part.rows(stored)
         rows.search(queries[:1], K)  # compiles
         calibrated, _, known = measure(lambda rows=rows: rows.calibrate(recall), 1)
         times, recalls = [], []
@@ -212,13 +212,21 @@ def run(data: Path, name: str, sizes: list[int], n_queries: int, recall: float) 
             recalls.append(np.isin(found, quick).mean())
         once, exact, exact_cores, fast, fast_cores = np.median(times, axis=0)
         least = np.min(times, axis=0)
-        click.echo(
+        lines.append(
             f"| {size:,} | {exact:.3f} (least {least[1]:.3f}) | {exact_cores:.3f} | {exact / once:.1f} "
             f"| {per_pair(rows, queries) * size:,.0f} "
             f"| {fast:.3f} (least {least[3]:.3f}) | {fast_cores:.3f} | {fast / once:.2f} | {known.best:,} "
             f"| {calibrated:.1f} | {np.mean(recalls):.3f} (n = {len(queries)}) | {rows.n_bytes / stored.nbytes:.2f} |"
         )
+        click.echo(lines[-1], err=True)
         del rows, stored
+    lines += [
+        "",
+        f"{len(kept):,} real windows of {len(sounds):,} files and blends of them, {kept.shape[1]} cuts each, against 3 "
+        f"of a query; medians over {len(queries)} of {len(imitations)} imitations by people. Exact: the first {K} of "
+        f"all. Cascade: asked for a recall@{K} of {recall:g}.",
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

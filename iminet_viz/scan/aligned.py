@@ -20,8 +20,8 @@ tenth of the time. It bounds nothing, but its best rows give at once a limit abo
 of the time), and they are the first stage of a cascade: on 52,050 windows of real sounds and of mixtures of two, 19 of
 20 of the exact first ten of 24 imitations by people are among the first 40 of the sketch, all among the first 472.
 
-int8 costs an MRR of -.0006 [-.0022, +.0003] (.3863 instead of .3869; 244 imitations by people among 170 recordings,
-``voice-search/net1``; ``benchmarks/search_aligned.py --people``).
+int8 costs an MRR of -.0038 [-.0111, +.0013] (.4021 instead of .4059; 244 imitations by people among 170 recordings,
+``voice-search``; ``benchmarks/search_aligned.py --data DATA --people``).
 """
 
 from __future__ import annotations
