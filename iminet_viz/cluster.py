@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from iminet_viz.audio import one_line
-from iminet_viz.errors import ClusterError, IminetVizError, LibraryError
+from iminet_viz.errors import ClusterError, IminetVizError, LibraryError, first_line
 from iminet_viz.index import Library, Prepared, Task, Work, embed_files, prepare_file
 from iminet_viz.retrieval import SoundLibrary
 from iminet_viz.scan import Rows
@@ -159,7 +159,7 @@ def connect(address: str | None, closing: contextlib.ExitStack) -> Any:
     try:
         ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
     except (RuntimeError, ConnectionError, ValueError, OSError) as error:
-        raise ClusterError(f"{address or 'this machine'}: no Ray cluster can be used ({_first_line(error)})") from None
+        raise ClusterError(f"{address or 'this machine'}: no Ray cluster can be used ({first_line(error)})") from None
     own = ray.util.get_node_ip_address()
     if address is None and own not in ("127.0.0.1", "::1", "localhost"):
         raise ClusterError(
@@ -473,7 +473,7 @@ def ask(calls: Sequence[tuple[_Holding, Callable[[], Any]]]) -> list[Any]:
             except ray.exceptions.RayTaskError as error:
                 raise _cause(error) from None
             except ray.exceptions.RayError as error:
-                why = _first_line(error)
+                why = first_line(error)
                 time.sleep(TICK_S)
                 if pending.pop(reference, None) is not None:
                     pending[calls[number][1]()] = number
@@ -499,12 +499,8 @@ def _cause(error: Any) -> Exception:
 
     cause = error.cause
     if isinstance(cause, ImportError | RaySystemError):  # another version of it, or none
-        return ClusterError(f"a node of the cluster cannot run iminet-viz ({_first_line(cause)})")
+        return ClusterError(f"a node of the cluster cannot run iminet-viz ({first_line(cause)})")
     return type(cause)(str(cause)) if isinstance(cause, IminetVizError) else error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 __all__ = ["ClusterLibrary", "Shard", "ShardedRows", "connect", "open_index"]

@@ -34,7 +34,7 @@ import numpy as np
 
 from iminet_viz import resident
 from iminet_viz.audio import SUFFIXES, one_line, why_no_sound
-from iminet_viz.errors import AudioError, IminetVizError, LibraryError
+from iminet_viz.errors import AudioError, IminetVizError, LibraryError, first_line
 from iminet_viz.resident import (
     Copy,
     Files,
@@ -612,7 +612,7 @@ class Library:
                     self._opened.checkout(self._copy.version)  # it has gone on
                 except (ValueError, RuntimeError, OSError) as error:
                     raise LibraryError(
-                        f"{self._says}: version {self._copy.version} cannot be read, refresh ({_first_line(error)})"
+                        f"{self._says}: version {self._copy.version} cannot be read, refresh ({first_line(error)})"
                     ) from None
         return self._opened
 
@@ -637,7 +637,7 @@ class Library:
         except ValueError:  # killed while it was made
             return None
         except (RuntimeError, OSError) as error:
-            raise LibraryError(f"{self._says}: cannot be opened ({_first_line(error)})") from None
+            raise LibraryError(f"{self._says}: cannot be opened ({first_line(error)})") from None
         self.settings = self._read_settings((table.schema.metadata or {}).get(SETTINGS, b""))
         return table
 
@@ -758,7 +758,7 @@ class Library:
         try:
             table.checkout(version)
         except (RuntimeError, ValueError, OSError) as error:
-            raise LibraryError(f"{self._says}: there is no version {version} ({_first_line(error)})") from None
+            raise LibraryError(f"{self._says}: there is no version {version} ({first_line(error)})") from None
 
     def refresh(self) -> bool:
         """Go to the latest version; tell whether that is another one."""
@@ -803,7 +803,7 @@ class Library:
             yield from (query.with_row_id(True) if row_id else query).to_batches(READ_ROWS)
         except (RuntimeError, OSError) as error:
             raise LibraryError(
-                f"{self._says}: version {self.version} cannot be read, refresh ({_first_line(error)})"
+                f"{self._says}: version {self.version} cannot be read, refresh ({first_line(error)})"
             ) from None
 
     def _read_table(self, columns: Sequence[str], where: str, *, row_id: bool = False) -> pa.Table:
@@ -1599,10 +1599,6 @@ def _bytes_below(folder: Path) -> int:
 def _kind_of(reason: str) -> str:
     """A reason without its numbers."""
     return re.sub(r"\d+(\.\d+)?", "N", reason)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _try_lock(file: IO[str]) -> bool:

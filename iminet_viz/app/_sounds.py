@@ -30,7 +30,7 @@ from iminet_viz.errors import AppError, AudioError, IminetVizError, ImitationErr
 
 if TYPE_CHECKING:
     from iminet_viz.datasets._demo.concepts import Concept
-    from iminet_viz.retrieval import Answer, Query, SoundLibrary
+    from iminet_viz.retrieval import Answer, Hit, Query, SoundLibrary
 
 CACHE = "IMINET_VIZ_CACHE"  # environment variable: folder of what is made once
 PLAYED = {".wav": ".wav", ".wave": ".wav", ".flac": ".flac", ".ogg": ".ogg", ".oga": ".ogg", ".mp3": ".mp3"}
@@ -272,12 +272,9 @@ class Sounds:
             AudioError: the recording cannot be searched with.
             LibraryError: there is no library, or nothing in it.
         """
-        from iminet_viz.index import file_id
-
         found = {}
         for hit in self.search(self.hear(path), k).hits:
-            milliseconds = f"{round(1000 * hit.start_s)}-{round(1000 * hit.stop_s)}"
-            own = self.find_hit(f"{file_id(hit.path)}-{milliseconds}")
+            own = self.find_hit(name_of(hit))
             if own is not None:  # the file is still there
                 name = os.fsencode(hit.path).decode("utf-8", "replace")
                 found[f"{name} {hit.start_s:.3f}-{hit.stop_s:.3f} s"] = own
@@ -362,7 +359,7 @@ class Sounds:
         return self._once(f"{_stamp(path, key)}.json", lambda to: to.write_text(json.dumps(outline(path))))
 
     def find_hit(self, what: str) -> Path | None:
-        """``ID-START-STOP`` in ms: what was found of a file, kept as a sound of its own; for the tab that explains."""
+        """What :func:`name_of` names, kept as a sound of its own; for the tab that explains."""
         from iminet_viz.retrieval import EXCERPT_S
 
         key, _, span = what.partition("-")
@@ -555,6 +552,13 @@ class Sounds:
             "error": self.error,
             "job": None if self.job is None else self.job.as_dict(),
         }
+
+
+def name_of(hit: Hit) -> str:
+    """``ID-START-STOP`` in ms: names what was found of a file."""
+    from iminet_viz.index import file_id
+
+    return f"{file_id(hit.path)}-{round(1000 * hit.start_s)}-{round(1000 * hit.stop_s)}"
 
 
 def keep_latest(folder: Path, most: int, last: Path) -> None:

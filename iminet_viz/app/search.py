@@ -15,7 +15,7 @@ import numpy as np
 
 from iminet_viz.app import _figure as pieces
 from iminet_viz.app._context import Context, Markup, endpoint, tag
-from iminet_viz.app._sounds import PLAYED, Job, Search, Sounds, by_name, header_seconds, require_short
+from iminet_viz.app._sounds import PLAYED, Job, Search, Sounds, by_name, header_seconds, name_of, require_short
 from iminet_viz.app._theme import read_asset
 from iminet_viz.audio import SUFFIXES, one_line, read_blocks
 from iminet_viz.errors import AppError, AudioError, IminetVizError, SearchError
@@ -480,9 +480,8 @@ def show_hit(context: Context, sounds: Sounds, key: str, query: str, hit: Hit) -
     span = max(100 * (hit.stop_s - hit.start_s) / seconds, 0.8)
     left = min(100 * hit.start_s / seconds, 100 - span)
     where = f"{clock(hit.start_s)} to {clock(hit.stop_s)} of {clock(hit.duration_s)}" if long else clock(hit.duration_s)
-    milliseconds = f"{round(1000 * hit.start_s)}-{round(1000 * hit.stop_s)}"
     names = {"query_name": query, "candidate_name": name}
-    why = context.link("explain", query=key, candidate=f"hit-{own}-{milliseconds}", model=sounds.model, **names)
+    why = context.link("explain", query=key, candidate=f"hit-{name_of(hit)}", model=sounds.model, **names)
     facts = [("score", pieces.number(hit.score)), ("above", _percentile(hit.percentile))]
     if hit.stands_out is not None:
         facts.append(("stands out", f"{hit.stands_out:.1f}".replace("-", "−")))
