@@ -214,7 +214,7 @@ def run(data: Path, name: str, sizes: list[int], n_queries: int, recall: float) 
         least = np.min(times, axis=0)
         lines.append(
             f"| {size:,} | {exact:.3f} (least {least[1]:.3f}) | {exact_cores:.3f} | {exact / once:.1f} "
-            f"| {per_pair(rows, queries) * size:,.0f} "
+            f"| {per_pair(rows, queries) * size:,.1f} "
             f"| {fast:.3f} (least {least[3]:.3f}) | {fast_cores:.3f} | {fast / once:.2f} | {known.best:,} "
             f"| {calibrated:.1f} | {np.mean(recalls):.3f} (n = {len(queries)}) | {rows.n_bytes / stored.nbytes:.2f} |"
         )

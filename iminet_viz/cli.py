@@ -824,7 +824,7 @@ def gallery() -> None:
     type=click.IntRange(1),
     default=4,
     show_default=True,
-    help="Per layer and model; half as many fc1 pairs.",
+    help="Per layer and model; of fc1 as many pairs.",
 )
 @click.option("--all", "every", is_flag=True, help="Every neuron of every layer, and every fc1 pair.")
 @click.option("--sound", type=click.Choice(["griffin-lim", "both"]), default="both", show_default=True)

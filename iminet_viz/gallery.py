@@ -222,9 +222,7 @@ def choose_neurons(
             if own is not None and (own.max(axis=0) > 0).any():
                 alive = np.flatnonzero(own.max(axis=0) > 0)
             rng = np.random.default_rng((settings.seed, place))
-            # a pair takes twice the room: half as many, as in the paper
-            wanted = (settings.neurons + 1) // 2 if layer == "fc1" else settings.neurons
-            neurons = sorted(int(n) for n in rng.choice(alive, size=min(wanted, len(alive)), replace=False))
+            neurons = sorted(int(n) for n in rng.choice(alive, size=min(settings.neurons, len(alive)), replace=False))
         own_pairs: list[tuple[int, dict[str, Any] | None]] = [(neuron, None) for neuron in neurons]
         chosen[first.name][layer] = own_pairs
         for other in models[1:]:

@@ -118,7 +118,7 @@ def test_filters_and_sorting_change_the_list(page, app_url):
     page.wait_for_selector(".iv-card")
     page.get_by_label("Model").click()
     page.get_by_role("option", name="All models").click()
-    page.wait_for_selector("text=52 patterns")
+    page.wait_for_selector("text=56 patterns")
     page.get_by_label("Tower and layer").click()
     page.get_by_role("option", name="Recording tower, conv2").click()
     page.wait_for_selector("text=8 patterns")

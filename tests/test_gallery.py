@@ -212,7 +212,7 @@ def test_more_neurons_than_there_are_alive_are_not_invented():
     chosen = gallery.choose_neurons([MODELS["small"]], references, dataclasses.replace(SMALL, neurons=9))
     assert [neuron for neuron, _ in chosen["small"]["recording.conv2"]] == [3, 30]
     assert [neuron for neuron, _ in chosen["small"]["recording.conv1"]] == [3]  # it has 24 neurons
-    assert len(chosen["small"]["fc1"]) == 5  # half as many of them
+    assert len(chosen["small"]["fc1"]) == 9
 
 
 # --- interruptions --------------------------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def pairs(tmp_path_factory) -> Path:
     return out
 
 
-PAIRS = dataclasses.replace(SMALL, models=("first",), neurons=6)  # half as many pairs
+PAIRS = dataclasses.replace(SMALL, models=("first",), neurons=3)
 
 
 @contextlib.contextmanager
