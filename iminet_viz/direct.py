@@ -270,13 +270,14 @@ class _Side:
     def _even(self, x: Tensor) -> Tensor:
         """Divide by what the envelope has at the frame rate and its multiples, the mean of some frames.
 
-        Twice, as the envelope of the quotient is not quite the quotient of the envelopes: once left up to 7 dB of buzz.
+        Twice in the second half of the ascent, as the envelope of the quotient is not quite the quotient of the
+        envelopes: once left up to 7 dB of buzz.
         """
         samples, radius = x.shape[1], self.settings.even_frames
         with torch.no_grad():  # a gradient through the gain finds ways around it: 6 to 9 dB more buzz
             size = 1 << (samples - 1).bit_length()
             total = torch.ones_like(x)
-            for _ in range(2):
+            for _ in range(1 if 2 * self.steps < self.settings.steps else 2):
                 spectrum = torch.fft.rfft(x / total, n=size)
                 spectrum[:, 1 : size // 2] *= 2
                 envelope = torch.fft.ifft(F.pad(spectrum, (0, size - spectrum.shape[1]))).abs()[:, :samples]
