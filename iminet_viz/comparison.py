@@ -428,14 +428,9 @@ def match_layer(layer: str, activity: Sequence[np.ndarray], n_clips: int, seed: 
         seed: of shuffles and intervals.
     """
     first, second, *randoms = activity
-    alive = [np.flatnonzero(np.ptp(values, axis=0) > 0) for values in (first, second)]
     dead = [tuple(np.flatnonzero(np.ptp(values, axis=0) == 0).tolist()) for values in (first, second)]
-    found, correlation = evidence.match_neurons(first[:, alive[0]], second[:, alive[1]])
-    twins = tuple(
-        (int(alive[0][index]), int(alive[1][twin]), float(correlation[index]))
-        for index, twin in enumerate(found)
-        if twin >= 0
-    )
+    found, correlation = evidence.match_neurons(first, second)
+    twins = tuple((index, int(twin), float(correlation[index])) for index, twin in enumerate(found) if twin >= 0)
     values = np.array([twin[2] for twin in twins])
     rng = np.random.default_rng(seed)
     rows = np.arange(len(second)).reshape(-1, n_clips)
@@ -493,11 +488,8 @@ def _unbiased_hsic(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _median_match(a: np.ndarray, b: np.ndarray) -> float:
-    alive = [values[:, np.ptp(values, axis=0) > 0] for values in (a, b)]
-    if min(values.shape[1] for values in alive) == 0:
-        return 0.0
-    twins, correlation = evidence.match_neurons(*alive)
-    return float(np.median(correlation[twins >= 0]))
+    twins, correlation = evidence.match_neurons(a, b)
+    return float(np.median(correlation[twins >= 0])) if (twins >= 0).any() else 0.0
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:

@@ -123,12 +123,16 @@ def build(
         raise GalleryError("no model was given")
     if settings.neurons is not None and settings.neurons < 1:
         raise GalleryError(f"{settings.neurons} neurons per layer were asked for, expected at least 1")
-    models = [load_model(name, device) for name in settings.models]
-    for model in models:
-        if not all(isinstance(frontend.config, LogMelConfig) for frontend in model.frontends.values()):
-            raise GalleryError(
-                f"{model.name}: its inputs are no log-mel, so a gallery has no sounds of it; see maximize"
-            )
+    models, unfit = [], []
+    for name in settings.models:
+        model = load_model(name, device)
+        if all(isinstance(frontend.config, LogMelConfig) for frontend in model.frontends.values()):
+            models.append(model)
+        else:
+            reason = "its inputs are no log-mel, so a gallery has no sounds of it; see maximize"
+            unfit.append({"id": model.name, "reason": reason})
+    if not models:
+        raise GalleryError(f"{unfit[0]['id']}: {unfit[0]['reason']}")
     names = [model.name for model in models]
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise GalleryError(f"two models are called {doubles[0]}; rename one of the folders")
@@ -148,7 +152,7 @@ def build(
     _remove_strangers(out, work.entries, stored)
     manifest = {
         "format": FORMAT,
-        "title": f"What {' and '.join(settings.models)} listen{'s' * (len(models) == 1)} for",
+        "title": f"What {' and '.join(names)} listen{'s' * (len(models) == 1)} for",
         "command": "iminet-viz gallery build --manifest manifest.json --out DIR"
         + (" --exemplars FOLDER" * bool(exemplars)),
         "settings": dataclasses.asdict(settings),
@@ -157,7 +161,7 @@ def build(
         "references": {name: _hash(out / name) for name in sorted(stored)},
         "measures": {key: dataclasses.asdict(measure) for key, measure in evidence.MEASURES.items()},
         "figures": figures,
-        "failed": unreadable + work.failed,
+        "failed": unfit + unreadable + work.failed,
         "entries": work.entries,
     }
     write_json(out / "manifest.json", manifest)
@@ -216,11 +220,22 @@ def choose_neurons(
         of_model = {m.name: references[m.name] for m in models}
         activity = {name: stored.activity(layer) if stored else None for name, stored in of_model.items()}
         own = activity[first.name]
+        matched = {
+            other.name: evidence.match_neurons(own, theirs)
+            for other in models[1:]
+            if layer in other.network.layers
+            and own is not None
+            and (theirs := activity[other.name]) is not None
+            and _clips(references[first.name]) == _clips(references[other.name])
+        }
         neurons = list(range(channels))
         if settings.neurons is not None:
             alive = np.arange(channels)
             if own is not None and (own.max(axis=0) > 0).any():
                 alive = np.flatnonzero(own.max(axis=0) > 0)
+            for twins, _ in matched.values():
+                if (twins[alive] >= 0).any():
+                    alive = alive[twins[alive] >= 0]
             rng = np.random.default_rng((settings.seed, place))
             neurons = sorted(int(n) for n in rng.choice(alive, size=min(settings.neurons, len(alive)), replace=False))
         own_pairs: list[tuple[int, dict[str, Any] | None]] = [(neuron, None) for neuron in neurons]
@@ -228,13 +243,12 @@ def choose_neurons(
         for other in models[1:]:
             if layer not in other.network.layers:
                 continue
-            theirs = activity[other.name]
-            if own is None or theirs is None or _clips(references[first.name]) != _clips(references[other.name]):
+            if other.name not in matched:
                 chosen[other.name][layer] = [
                     (neuron, None) for neuron in neurons if neuron < other.network.n_channels(layer)
                 ]
                 continue
-            twins, correlation = evidence.match_neurons(own, theirs)
+            twins, correlation = matched[other.name]
             pairs: list[tuple[int, dict[str, Any] | None]] = []
             for index, neuron in enumerate(neurons):
                 if twins[neuron] < 0:
@@ -244,6 +258,9 @@ def choose_neurons(
                 if other is models[1]:
                     twin = {"id": f"{other.name}/{layer}/{int(twins[neuron])}", "correlation": value}
                     own_pairs[index] = (neuron, twin)
+            if settings.neurons is None:  # every neuron, also those that are nobody's twin
+                rest = set(range(other.network.n_channels(layer))) - {neuron for neuron, _ in pairs}
+                pairs += [(neuron, None) for neuron in sorted(rest)]
             chosen[other.name][layer] = pairs
     return chosen
 
@@ -763,8 +780,18 @@ def _make_some(
             live.append(pattern)
         else:
             fail(pattern.neuron, dead)
-    assessed = assess_many(model, live, settings.assess, references, control, report) if live else []
-    for one in assessed:
+
+    def judge(some: Sequence[Pattern]) -> list[Assessment]:
+        """Gather evidence; where that fails, one by one, so that one fault is one failure."""
+        try:
+            return assess_many(model, some, settings.assess, references, control, report)
+        except IminetVizError as error:
+            if len(some) > 1:
+                return [found for pattern in some for found in judge([pattern])]
+            fail(some[0].neuron, str(error))
+            return []
+
+    for one in judge(live) if live else ():
         key, twin = neurons[one.pattern.neuron]
         copies = (model, work.exemplars, work.out) if work.exemplars else None
         place = work.out / _place(model, layer, one.pattern.neuron)

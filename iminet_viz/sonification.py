@@ -95,7 +95,7 @@ class Sonification:
         sample_rate: in Hz.
         gain: factor of the peak normalisation: ``waveform / gain`` has the level of a pattern whose largest mel
             power is 1. It is 1 for a silent waveform.
-        log_mel_error_db: see :func:`log_mel_error_db`; of the pattern at ``settings.contrast``.
+        log_mel_error_db: see :func:`log_mel_error_db`; per ``settings.contrast``, so in dB of the pattern.
         crest_db: peak over root mean square, see :func:`iminet_viz.audio.crest_db`.
         buzz_db: see :func:`iminet_viz.audio.frame_rate_buzz_db`.
     """
@@ -131,12 +131,13 @@ def sonify(
     Raises:
         FrontEndError: the pattern has another shape or is not finite, or the level is not.
     """
-    waveform, gain, mel_power = _synthesize(pattern, config, mean_db, std_db, settings or SonifySettings(), seed)
+    settings = settings or SonifySettings()
+    waveform, gain, mel_power = _synthesize(pattern, config, mean_db, std_db, settings, seed)
     return Sonification(
         waveform=waveform,
         sample_rate=config.sample_rate,
         gain=gain,
-        log_mel_error_db=log_mel_error_db(waveform, mel_power, config),
+        log_mel_error_db=log_mel_error_db(waveform, mel_power, config) / settings.contrast,
         crest_db=crest_db(waveform),
         buzz_db=frame_rate_buzz_db(waveform, config.sample_rate, config.sample_rate / config.hop_length),
     )
@@ -197,7 +198,8 @@ class PatternSound:
         crest_db: by role.
         buzz_db: by role, see :func:`iminet_viz.audio.frame_rate_buzz_db`.
         flatness: by role, see :func:`iminet_viz.audio.spectral_flatness`.
-        log_mel_error_db: by role, from the pattern at the contrast that it was made to sound with.
+        log_mel_error_db: by role, from the pattern; the contrast that it was made to sound with is divided out, since
+            the front end takes it away, so figures of different contrasts compare.
         activation: of the pattern's objective on the original ReLU network, of what is in ``waveforms``.
         activation_kept: per activation of the pattern; None where that is not positive.
     """
@@ -264,7 +266,7 @@ def measure(
         crest[role] = crest_db(x)
         buzz[role] = frame_rate_buzz_db(x, config.sample_rate, config.sample_rate / config.hop_length)
         flatness[role] = spectral_flatness(x, config.sample_rate, config.fmax)
-        error[role] = log_mel_error_db(x, wanted, config)
+        error[role] = log_mel_error_db(x, wanted, config) / contrast
     activation = activation_of(model, pattern, waveforms)
     return PatternSound(
         method=method,

@@ -212,5 +212,9 @@ def test_a_sound_at_less_contrast_is_the_same_picture_to_the_network(model, made
     with torch.no_grad():
         heard = model.frontends[role](torch.from_numpy(sound.waveforms[role])[None])[0, 0].numpy()
     assert np.corrcoef(heard.ravel(), pattern.inputs[role].ravel())[0, 1] > 0.5
+    # the error is in dB of the picture, whose deviation it cannot exceed where they are alike; at the sound's own
+    # contrast it would be a quarter
+    off = np.abs(heard - pattern.inputs[role]).mean() * pattern.db_statistics[role].std_db
+    assert 0.5 < sound.log_mel_error_db[role] / off < 2
     again = measure(model, pattern, sound.waveforms, "griffin-lim", sound.settings, 0.25)
     assert again.activation == sound.activation

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -405,8 +406,10 @@ def test_a_network_matches_its_own_permuted_copy_with_one(model, files, referenc
 def test_random_networks_match_less_than_perfectly(model, files, references):
     other = compute_references(untrained_model("tl-iminet", 7), files)
     twins, correlation = match_neurons(references.values["recording.conv3"], other.values["recording.conv3"])
-    assert sorted(twins) == list(range(48))
-    assert correlation.mean() < 0.999
+    mine, theirs = (x.values["recording.conv3"].max(axis=0) > 0 for x in (references, other))
+    assert np.array_equal(twins >= 0, mine) or theirs.sum() < mine.sum()  # the dead have none
+    assert set(twins[twins >= 0]) <= set(np.flatnonzero(theirs)) and len(set(twins[twins >= 0])) == (twins >= 0).sum()
+    assert correlation[twins >= 0].mean() < 0.999
 
 
 def test_matching_is_the_best_of_all_pairings_and_ignores_scale():
@@ -423,16 +426,17 @@ def test_matching_is_the_best_of_all_pairings_and_ignores_scale():
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 3.7])
-def test_a_constant_neuron_correlates_with_nothing(value):
+def test_a_constant_neuron_has_no_twin_and_is_none(value):
     a = np.random.default_rng(4).standard_normal((13, 4)).astype(np.float32)
     b = a.copy()
     a[:, 1] = b[:, 2] = value
     twins, correlation = match_neurons(a, b)
-    assert correlation[1] == 0
+    assert twins[1] == -1 and correlation[1] == 0
+    assert 2 not in twins and sorted(twins)[1:] != sorted(twins)[:-1]
     assert np.isfinite(correlation).all()
     twins, correlation = match_neurons(np.full_like(a, value), np.full_like(a, value))
     assert not correlation.any()
-    assert sorted(twins) == [0, 1, 2, 3]
+    assert (twins == -1).all()
 
 
 @pytest.mark.parametrize("kind", ["iminet", "imisound", "recurrent", "aligned"])
@@ -497,7 +501,9 @@ def test_importance_goes_with_the_references_and_into_the_evidence(model, refere
 def test_every_measure_has_its_words():
     keys = {field.name for field in dataclasses.fields(Evidence)} - {"importance_se"}
     assert list(MEASURES) == [field.name for field in dataclasses.fields(Evidence) if field.name in keys]
-    assert all(text.meaning.endswith(".") and text.meaning.count(".") >= 1 for text in MEASURES.values())
+    assert {key: len(re.findall(r"[.!?](?: |$)", text.meaning)) for key, text in MEASURES.items()} == dict.fromkeys(
+        MEASURES, 2
+    )
 
 
 def test_evidence_of_a_pattern_with_stored_references():
@@ -533,7 +539,8 @@ def test_a_pair_is_as_far_from_any_sound_as_its_worse_side(pattern, monkeypatch,
         ({"relu_transfer": 0.49}, "leaks"),
         ({"relu_transfer": -0.2}, "only 0%"),
         ({"alive": 0.0}, "hardly fires"),
-        ({"percentile": 94.0}, "excite the neuron more"),
+        ({"percentile": 94.0, "headroom": 0.9}, "excite the neuron more"),
+        ({"percentile": 100.0}, "no real clip excites the neuron at all"),
         ({"realizability": 0.31}, "no sound has this picture"),
         ({"stability": 0.97, "control": 0.9}, "also found in random nets"),
         ({"control": 0.9}, "also found in random nets"),

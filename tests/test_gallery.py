@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from iminet_viz import gallery
-from iminet_viz.assessment import AssessSettings, assess
+from iminet_viz.assessment import AssessSettings, assess, assess_many
 from iminet_viz.audio import read_native, save_audio
 from iminet_viz.checkpoint import TrainedModel, untrained_model, write_json
 from iminet_viz.direct import DirectSettings
-from iminet_viz.errors import GalleryError, IminetVizError
+from iminet_viz.errors import GalleryError, IminetVizError, PatternError
 from iminet_viz.gallery import GallerySettings, build, read_pattern, verify, write_entry
 from iminet_viz.patterns import evidence, objectives
 from iminet_viz.patterns.engine import EngineConfig, Pattern, activation_of, maximize
@@ -263,6 +263,51 @@ def test_the_patterns_of_a_random_net_outlive_a_kill(tmp_path, monkeypatch, dama
     build(settings, out)
     assert len(made) == (3 if damage else 0)  # the layer of the entry that is there needs none
     assert contents(out) == contents(tmp_path / "straight")
+
+
+def test_a_fault_of_one_pattern_is_one_failure(tmp_path, monkeypatch):
+    """Whatever goes wrong with its sound or evidence: the others are there, and it is listed."""
+
+    def faulty(model, patterns, *rest):
+        if any(pattern.neuron == bad for pattern in patterns):
+            raise PatternError("no sound of it")
+        return assess_many(model, patterns, *rest)
+
+    settings = dataclasses.replace(SMALL, neurons=3)
+    layers = gallery.choose_neurons([MODELS["small"]], {"small": None}, settings)["small"]
+    bad = next(neuron for neuron, _ in layers["recording.conv2"])
+    lost = [f"small/{layer}/{bad}" for layer, neurons in layers.items() if bad in dict(neurons)]
+    monkeypatch.setattr(gallery, "assess_many", faulty)
+    manifest = build(settings, tmp_path / "out")
+    assert manifest["failed"] == [{"id": name, "reason": "no sound of it"} for name in lost]
+    assert len(manifest["entries"]) == 12 - len(lost)
+
+
+def test_a_model_without_log_mels_is_listed_and_the_others_are_built(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "silent", untrained_model("iminet", 0, name="silent"))
+    manifest = build(dataclasses.replace(SMALL, models=("silent", "small")), tmp_path / "out")
+    assert [failure["id"] for failure in manifest["failed"]] == ["silent"]
+    assert "no log-mel" in manifest["failed"][0]["reason"]
+    assert {entry["model"] for entry in manifest["entries"]} == {"small"} and "silent" not in manifest["title"]
+
+
+def test_the_dead_are_nobodys_twins(tmp_path):
+    """Of two models only neurons are drawn that have a twin; with all of them, those without stand alone."""
+    values = np.random.default_rng(0).random((2, 40, 48)).astype(np.float32)
+    values[0, :, 5:] = 0
+    values[1, :, 8:] = 0
+    layer = "recording.conv2"
+    references = {
+        name: References("f", tuple(map(str, range(40))), tuple(map(str, range(40))), {layer: own})
+        for name, own in zip(("small", "other"), values, strict=True)
+    }
+    models = [MODELS["small"], MODELS["other"]]
+    chosen = gallery.choose_neurons(models, references, dataclasses.replace(SMALL, neurons=9))
+    assert [neuron for neuron, _ in chosen["small"][layer]] == [0, 1, 2, 3, 4]
+    assert all(neuron < 8 and twin for neuron, twin in chosen["other"][layer])
+    every = gallery.choose_neurons(models, references, dataclasses.replace(SMALL, neurons=None))
+    assert sorted(neuron for neuron, _ in every["other"][layer]) == list(range(48))
+    assert sum(twin is not None for _, twin in every["small"][layer]) == 5
 
 
 @pytest.mark.parametrize("how", ["not a number", "cut", "missing", "not json", "no list"])

@@ -10,8 +10,9 @@ import torch
 
 from iminet_viz.checkpoint import load_model, untrained_model
 from iminet_viz.patterns.engine import EngineConfig, maximize, maximize_many
+from iminet_viz.patterns.evidence import MEASURES
 from iminet_viz.patterns.objectives import Term, channel, fc_unit
-from iminet_viz.patterns.stability import judge_stability, likeness, make_control, texture, textures
+from iminet_viz.patterns.stability import CONTROLS, judge_stability, likeness, make_control, texture, textures
 
 FEW = EngineConfig(steps=24, learning_rate=0.1, precision="32")
 
@@ -70,6 +71,13 @@ def test_a_random_net_is_controlled_by_its_own_patterns():
     assert judged.evidence.control == pytest.approx(1, abs=1e-3)
     assert judged.evidence.stability is None
     assert judge_stability(pattern, None).evidence.control is None
+
+
+def test_a_control_has_all_of_a_first_layer_and_as_many_of_the_others_as_the_page_says(model):
+    config = dataclasses.replace(FEW, steps=1)
+    sizes = [len(make_control(model, Term(layer), config)) for layer in ("recording.conv1", "recording.conv2", "fc1")]
+    assert sizes == [24, CONTROLS, CONTROLS]
+    assert f"the most alike of {CONTROLS} pictures (in a tower's first layer: all)" in MEASURES["control"].meaning
 
 
 def test_the_control_knows_nothing_of_the_weights_that_it_is_a_control_of():

@@ -111,8 +111,9 @@ MEASURES = {
         "Log-mel error",
         "dB",
         False,
-        "Mean difference between the picture and what the front end sees of its sound, overall level aside. 0 is a "
-        "perfect copy; noise patterns, which no sound has, reach 10.",
+        "Mean difference between the picture and what the front end sees of its sound, in the picture's own dB; level "
+        "and contrast, which the front end takes away, are set aside. 0 is a perfect copy; without any likeness it is "
+        "about the picture's deviation, some 20 dB.",
     ),
     "crest_db": Measure(
         "Crest factor",
@@ -132,8 +133,9 @@ MEASURES = {
         "Random-net control",
         "",
         False,
-        "Likeness to the most alike picture of a network of random weights, made in the same way. From 0.9 on, as "
-        "alike as its own second picture, it comes from the architecture, not from learning.",
+        "Likeness to the most alike of 16 pictures (in a tower's first layer: all) of one network of random weights, "
+        "made in the same way. From 0.9 on, as alike as its own second picture, it comes from the architecture, not "
+        "from learning; a lower one is no proof, since another random network may have it.",
     ),
     "complexity": Measure(
         "Complexity",
@@ -161,8 +163,8 @@ MEASURES = {
         "Synergy",
         "%",
         None,
-        "Activation of the pair less what the sides have alone, over that of the pair. Below 0 the sides do the same "
-        "work; above 0 it takes both. Before its ReLU the unit is a sum of two halves, and the synergy 0.",
+        "Activation of the pair less what the sides have alone, over that of the pair; before the ReLU, where the unit "
+        "is a sum of two halves, it is 0. Below 0 the sides do the same work; above 0 it takes both.",
         pairs_only=True,
     ),
     "swap_kept": Measure(
@@ -241,6 +243,8 @@ class Evidence:
             )
         if self.realizability is not None and self.realizability > 0.3:
             found.append(f"no sound has this picture: its nearest is {self.realizability:.0%} away in a typical frame")
+        if self.percentile == 100 and self.headroom is None:
+            found.append("no real clip excites the neuron at all: nothing shows that it ever responds to one")
         own = AS_ALIKE if self.stability is None else min(self.stability, AS_ALIKE)
         if self.control is not None and self.control >= own:
             found.append(
@@ -672,14 +676,15 @@ def match_neurons(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
     Returns:
         ``(channels,)`` twin of each neuron of ``a`` in ``b``, -1 where ``b`` has too few, and ``(channels,)`` their
-        correlation. A neuron that is constant on all clips correlates with nothing: 0.
+        correlation. A neuron that is constant on all clips, such as a dead one, has no twin and is none: -1 and 0.
     """
     from scipy.optimize import linear_sum_assignment
 
-    correlation = unit_columns(a).T @ unit_columns(b)
+    live = [np.flatnonzero(np.ptp(values, axis=0) > 0) for values in (a, b)]
+    correlation = unit_columns(a[:, live[0]]).T @ unit_columns(b[:, live[1]])
     rows, columns = linear_sum_assignment(correlation, maximize=True)
-    twins, matched = np.full(len(correlation), -1), np.zeros(len(correlation))
-    twins[rows], matched[rows] = columns, correlation[rows, columns]
+    twins, matched = np.full(a.shape[1], -1), np.zeros(a.shape[1])
+    twins[live[0][rows]], matched[live[0][rows]] = live[1][columns], correlation[rows, columns]
     return twins, matched
 
 
