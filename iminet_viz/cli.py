@@ -712,6 +712,10 @@ def maximize(
         assessed = assessment.assess(loaded, pattern, settings, references, report)
     wanted = assessment.METHODS if sound == "both" else (sound,)
     made = {method: own for method, own in assessed.sounds.items() if method in wanted}
+    if assessment.GRIFFIN_LIM not in made:  # nothing is said of a sound that is not there
+        judged = assessed.pattern.evidence
+        judged = dataclasses.replace(judged, activation_kept=None, log_mel_error_db=None, crest_db=None)
+        assessed = dataclasses.replace(assessed, pattern=dataclasses.replace(assessed.pattern, evidence=judged))
     _remove_pattern(out, earlier)
     copies = None if exemplars is None else (loaded, exemplars, out)
     entry = galleries.write_entry(out, dataclasses.replace(assessed, sounds=made), references, exemplars=copies)
