@@ -263,7 +263,12 @@ def prepare_file(work: Work, task: Task) -> Prepared:
         for number, (rate, prepare) in enumerate(work.parts):
             room: Any = None
             for row, span in enumerate(sound.spans):
-                values = prepare(sound.cut(span, rate))
+                try:
+                    values = prepare(sound.cut(span, rate))
+                except Exception as error:  # of one file among thousands: it is that file's, whatever it is
+                    return Prepared(file, reason=f"the front end fails on it ({first_line(error)})")
+                if not np.isfinite(values).all():
+                    return Prepared(file, reason="the front end gives values that are not finite")
                 if room is None:
                     path = os.path.join(work.spool, f"{file.id}-{number}.npy")  # noqa: PTH118
                     room = _room(path, (len(sound.spans), *values.shape), values.dtype)

@@ -31,6 +31,13 @@ def first_samples(waveform: np.ndarray) -> np.ndarray:
     return fit_length(waveform, 8).astype(np.float32)
 
 
+def fussy(waveform: np.ndarray) -> np.ndarray:
+    """A front end that fails where a sound begins with a half, and is not finite where it begins with a quarter."""
+    if waveform[0] == 0.5:
+        raise IndexError("index 0 is out of bounds\nmore")
+    return np.where(waveform[0] == 0.25, np.nan, first_samples(waveform))
+
+
 def ending(waveform: np.ndarray) -> np.ndarray:
     """A front end that kills its process where a sound begins with exactly a half."""
     if waveform[0] == 0.5:
@@ -255,6 +262,18 @@ def test_a_network_that_gives_nan_costs_one_file(tmp_path):
         ("1.wav", "the model gives values that are not finite")
     ]
     assert len(library.windows) == 8 and library.verify() == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_front_end_that_fails_costs_one_file(tmp_path, workers):
+    for number, first in enumerate((0.1, 0.5, 0.25)):
+        write(tmp_path / f"s/{number}.wav", np.full(round(0.4 * RATE), first, np.float32))
+    added, library, _ = add(tmp_path / "i", tmp_path / "s", scorer=fake(prepare=fussy), workers=workers)
+    assert sorted((Path(path).name, reason) for path, reason in added.failures) == [
+        ("1.wav", "the front end fails on it (index 0 is out of bounds)"),
+        ("2.wav", "the front end gives values that are not finite"),
+    ]
+    assert len(library.windows) == 1 and library.verify() == []
 
 
 # --- incremental ----------------------------------------------------------------------------------------------------
