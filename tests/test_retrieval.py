@@ -18,7 +18,7 @@ from iminet_viz.checkpoint import untrained_model
 from iminet_viz.errors import AudioError, LibraryError, SearchError
 from iminet_viz.evaluation import reciprocal_ranks
 from iminet_viz.retrieval import SoundLibrary, judge_query
-from iminet_viz.scoring import Scorer, load_scorer, part_of
+from iminet_viz.scoring import Scorer, fuse, load_scorer, part_of
 
 RATE = 16_000
 MODELS = {
@@ -91,6 +91,28 @@ def test_a_sound_that_is_in_the_library_is_first(library, sounds):
     assert (first.percentile, first.label) == (100, "glides")
 
 
+def test_equal_sounds_score_more_than_the_same_files(tmp_path):
+    library = iv.open_index(tmp_path / "i", load_scorer("mfcc"))
+    for number in range(8):
+        write(tmp_path / f"s/{number}.wav", sound(min(number, 5)))
+    library.add(tmp_path / "s", workers=0)
+    for k in (1, 2, 8):  # the third of the equal ones is no hit, and counts
+        assert [hit.percentile for hit in library.search(tmp_path / "s/6.wav", k=k)][:3] == [500 / 7] * min(k, 3)
+
+
+@pytest.mark.parametrize("weight", [1, 10])
+def test_how_far_a_fusion_stands_out_does_not_depend_on_its_weights(sounds, tmp_path, weight):
+    scorer = load_scorer(f"{weight}*mfcc+{weight}*log-mel")
+    library = iv.open_index(tmp_path / "i", scorer)
+    library.add(sounds, workers=0)
+    query = library.hear(sounds / "glides" / "sound 05.wav")
+    grids = [library.rows(part).scores(half)[None] for part, half in enumerate(query.halves)]
+    fused = fuse(grids)[0]
+    deviation = 1.4826 * np.median(np.abs(fused - np.median(fused)))
+    best = library.search(query, k=1).hits[0]
+    assert best.stands_out == pytest.approx((fused.max() - np.median(fused)) / deviation)
+
+
 def test_a_hit_says_where_in_a_long_file(library, sounds, tmp_path):
     query = write(tmp_path / "query.wav", sound(100))
     hits = library.search(query, k=25).hits
@@ -104,7 +126,10 @@ def test_a_hit_says_where_in_a_long_file(library, sounds, tmp_path):
 def test_words_and_voice_together(library, sounds):
     answer = library.search(sounds / "glides" / "sound 05.wav", k=30, text="water SOUND")
     assert answer.files == len(answer.hits) == 12
-    assert {hit.label for hit in answer.hits} == {"water drops"}
+    assert {hit.label for hit in answer} == {"water drops"} and len(answer) == 12
+    whole = {hit.path: hit for hit in library.search(sounds / "glides" / "sound 05.wav", k=30)}
+    for hit in answer:  # words choose hits, and change no score
+        assert (hit.score, hit.stands_out) == (whole[hit.path].score, whole[hit.path].stands_out)
     with pytest.raises(SearchError, match="no sound of the library has 'violin' in its name"):
         library.search(sounds / "glides" / "sound 05.wav", text="violin")
 
