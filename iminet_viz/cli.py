@@ -1470,7 +1470,8 @@ def index_compact(index_folder: Path, keep_minutes: float, as_json: bool) -> Non
 @click.option(
     "--similar",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Also group what the model hears alike: the least cosine of stored rows, such as 0.999.",
+    help="Also group what the model hears alike: the least cosine of stored values. 0.995 finds copies in "
+    "other rates and formats.",
 )
 @json_option
 def index_duplicates(index_folder: Path, similar: float | None, as_json: bool) -> None:

@@ -66,7 +66,6 @@ COMPACT_COMMITS = 64  # every commit is a file; many small ones make reading slo
 GRACE = timedelta(minutes=10)  # older versions are deleted; a reader that still uses a younger one can go on
 READ_ROWS = 2_048  # at a time: 8,192 of the default model leave the cache, and take half as long again
 IDS = 512  # in one filter
-SIMILAR = 0.999  # cosine of the stored rows of duplicates
 LICENCE_FILES = ("licence.txt", "license.txt", "licence", "license", "licence.md", "license.md")
 TRIES = 8  # to find the table at rest
 FAILED = -1  # window number of a file that cannot be indexed
@@ -1232,8 +1231,9 @@ class Library:
     def duplicates(self, similar: float | None = None) -> list[list[str]]:
         """Group files that hold the same sound; see :func:`find_duplicates`."""
         windows = self.windows
-        vectors = [] if similar is None else [self.vectors(part) for part in range(len(self.settings.parts))]  # type: ignore[union-attr]
-        groups = find_duplicates(windows.files.sha256, windows.file, vectors, similar)
+        parts = [] if similar is None or not len(windows) else self.scorer.parts
+        vectors = [self.vectors(part) for part in range(len(parts))]
+        groups = find_duplicates(windows.files.sha256, windows.file, vectors, similar, [part.read for part in parts])
         return [[windows.files.paths[file] for file in group] for group in groups]
 
 
@@ -1483,18 +1483,40 @@ def _on_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def find_duplicates(
-    sha256: Sequence[str], file: np.ndarray, vectors: Sequence[np.ndarray] = (), similar: float | None = None
+    sha256: Sequence[str],
+    file: np.ndarray,
+    vectors: Sequence[np.ndarray] = (),
+    similar: float | None = None,
+    read: Sequence[Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = (),
 ) -> list[list[int]]:
     """Group files whose decoded samples are equal, and with ``similar`` those whose stored windows nearly are.
 
-    Two files are near duplicates if each window of the one with fewer windows has one in the other whose stored rows
+    Two files are near duplicates if each window of the one with fewer windows has one in the other whose stored values
     have a cosine of at least ``similar`` in every part. All pairs of windows are compared, block by block.
+
+    Share of copies that are found, of 67 sounds of 0.1 to 4 s (effects, drums, voices), and pairs of different ones,
+    of 2,211, that are joined too:
+
+    ===========================  ====  ====  ====  ====  ====  ====  ====  ====
+    model                        voice-search            tl-iminet-conv123
+    least cosine                 .98   .99   .995  .999  .98   .99   .995  .999
+    ===========================  ====  ====  ====  ====  ====  ====  ====  ====
+    24 bits, stereo, gain of .7  1.00  1.00  1.00  1.00  1.00  1.00  1.00  1.00
+    another rate                 1.00  1.00  1.00  1.00  1.00  1.00  1.00  1.00
+    silence around               .99   .99   .90   .10   1.00  1.00  1.00  .81
+    MP3                          1.00  1.00  .96   .31   1.00  1.00  1.00  .60
+    Ogg Vorbis                   1.00  .97   .69   .21   .97   .96   .88   .54
+    pairs of different sounds    19    10    4     1     69    40    19    7
+    ===========================  ====  ====  ====  ====  ====  ====  ====  ====
+
+    From .99 on, those of ``voice-search`` are one bass drum, struck at five strengths.
 
     Args:
         sha256: of the decoded samples of each file.
         file: ``(windows,)``, the file of each window, ascending.
         vectors: ``(windows, width)`` of each part.
         similar: least cosine.
+        read: values to compare of the rows of each part, see :class:`~iminet_viz.scoring.Part`; as they are without.
 
     Returns:
         groups of two and more files, each sorted, by their first file.
@@ -1517,7 +1539,7 @@ def find_duplicates(
     if similar is not None and vectors:
         counts = np.bincount(file, minlength=len(sha256))
         found: dict[tuple[int, int], set[int]] = {}  # two files -> windows of the shorter that the other has
-        for a, b in _similar_rows(vectors, similar):
+        for a, b in _similar_rows(vectors, similar, read):
             one, other = int(file[a]), int(file[b])
             if one == other:
                 continue
@@ -1533,20 +1555,26 @@ def find_duplicates(
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _similar_rows(vectors: Sequence[np.ndarray], similar: float, size: int = 1_024) -> Iterator[tuple[int, int]]:
+def _similar_rows(
+    vectors: Sequence[np.ndarray],
+    similar: float,
+    read: Sequence[Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]],
+    size: int = 1_024,
+) -> Iterator[tuple[int, int]]:
     """Pairs of rows, the lower first, whose cosine is at least ``similar`` in every part; zeros equal zeros."""
 
-    def unit(rows: np.ndarray) -> np.ndarray:
-        rows = rows.astype(np.float32)
+    def unit(part: int, first: int) -> np.ndarray:
+        rows = vectors[part][first : first + size]
+        rows = (read[part](rows)[0] if read else rows).astype(np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(min=1e-12)
 
     total = len(vectors[0])
     for start in range(0, total, size):
-        rows = [unit(x[start : start + size]) for x in vectors]
+        rows = [unit(part, start) for part in range(len(vectors))]
         for other in range(start, total, size):
             alike = np.ones((len(rows[0]), min(size, total - other)), bool)
-            for one, x in zip(rows, vectors, strict=True):
-                alike &= one @ unit(x[other : other + size]).T >= similar
+            for part, one in enumerate(rows):
+                alike &= one @ unit(part, other).T >= similar
             for a, b in zip(*np.nonzero(alike), strict=True):
                 if start + a < other + b:
                     yield int(start + a), int(other + b)

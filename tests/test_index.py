@@ -59,6 +59,9 @@ class FakePart:
     def sample_rate(self, role: str) -> int:
         return RATE
 
+    def read(self, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return stored, stored[:, :0]
+
     def embed(self, prepared: np.ndarray) -> np.ndarray:
         self.embedded += len(prepared)
         rows = prepared if self.stored.dtype == "float32" else np.round(100 * prepared)

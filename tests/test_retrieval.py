@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 import iminet_viz as iv
 from iminet_viz import retrieval
@@ -89,6 +90,19 @@ def test_a_sound_that_is_in_the_library_is_first(library, sounds):
     first = library.search(sounds / "glides" / "sound 05.wav", k=3).hits[0]
     assert Path(first.path).name == "sound 05.wav"
     assert (first.percentile, first.label) == (100, "glides")
+
+
+@pytest.mark.parametrize("model", ["aligned", "tl-iminet"])
+def test_near_copies_are_alike_and_other_sounds_are_not(tmp_path, model):
+    library = iv.open_index(tmp_path / "i", MODELS[model]())
+    for seed in range(3):
+        write(tmp_path / f"s/{seed}.wav", sound(seed))
+        soundfile.write(tmp_path / f"s/{seed} quieter.wav", 0.7 * sound(seed), RATE, subtype="PCM_24")
+        write(tmp_path / f"s/{seed} resampled.wav", soxr.resample(sound(seed), RATE, 44_100), 44_100)
+    library.add(tmp_path / "s", workers=0)
+    groups = library.duplicates(0.999)  # the aligned net's bytes of scale and duration are none to compare
+    assert [sorted({Path(path).name[0] for path in group}) for group in groups] == [["0"], ["1"], ["2"]]
+    assert [len(group) for group in groups] == [3] * 3
 
 
 def test_equal_sounds_score_more_than_the_same_files(tmp_path):
