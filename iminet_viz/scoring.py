@@ -29,6 +29,9 @@ from iminet_viz.scan import CosineRows, FactorisedRows, ProductRows, Rows, Store
 from iminet_viz.scan.aligned import AlignedRows, pack, unpack
 
 GRID_VALUES = 1 << 24  # hidden values that are in memory at a time
+INT8_ROWS = (
+    2_000_000  # of TL-IMINET, from which on int8 is scanned: as fast at 10^6, then faster (benchmarks/README.md)
+)
 
 
 class Part(Protocol):
@@ -244,7 +247,9 @@ class VectorPart:
             return ProductRows(stored, *values(network.fc2), last[0], bias.item(), device=device)
         assert isinstance(network, TLIminet | RecurrentIminet)
         last, bias = values(network.fc2)
-        return FactorisedRows(stored, last[0], bias.item(), device=device)
+        # the answers are the same; on a GPU, where it was not measured, float32 stays
+        precision = "int8" if len(stored) >= INT8_ROWS and device == "cpu" else "float32"
+        return FactorisedRows(stored, last[0], bias.item(), precision=precision, device=device)
 
 
 N_FRAMES = MEL_FRAMES.n_frames // 2  # that the aligned net makes of a clip
