@@ -32,6 +32,7 @@ _OTHER_SUFFIXES = frozenset(
     }
 )
 STEP = 1 / 32_768  # of 16 bits; what never reaches one is silent
+LOUDEST = 1e12  # whole numbers of 32 bits kept as floats are below; from 1e17 on the power of a frame leaves float32
 _TINY = 1e-30  # keeps quotients finite
 
 
@@ -46,7 +47,8 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int) -> np.ndarray:
         ``(samples,)`` float32; full scale is 1.0. Silence is legal.
 
     Raises:
-        AudioError: the file is missing, empty, truncated, not audio, of zero length or holds NaN or infinity.
+        AudioError: the file is missing, empty, truncated, not audio, of zero length, or holds NaN, infinity
+            or samples beyond ``LOUDEST``.
     """
     import soxr
 
@@ -115,7 +117,10 @@ def read_blocks(path: str | os.PathLike[str], seconds: float = float("inf")) -> 
                     waveform = np.asarray(sum(channels.T) / file.channels, np.float32)  # 20 times as fast as mean
                 if not np.isfinite(waveform).all():
                     raise AudioError(f"{one_line(path)}: holds NaN or infinite samples")
-                yield Block(waveform, file.samplerate, file.channels, float(max(channels.max(), -channels.min())))
+                peak = float(max(channels.max(), -channels.min()))
+                if peak > LOUDEST:
+                    raise AudioError(f"{one_line(path)}: holds samples of {peak:.1e}, expected at most {LOUDEST:.0e}")
+                yield Block(waveform, file.samplerate, file.channels, peak)
     except soundfile.LibsndfileError as error:
         reason = str(error.error_string).strip().rstrip(".")
         if reason.startswith("File does not exist"):  # what libsndfile says of text named .mp3

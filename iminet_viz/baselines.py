@@ -94,6 +94,10 @@ class Baseline:
         """``(batch, values)``, as it is."""
         return np.asarray(prepared, np.float32)
 
+    def read(self, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows as they are."""
+        return stored, stored[:, :0]
+
     def query(self, kept: np.ndarray) -> np.ndarray:
         """The vector."""
         return np.asarray(kept, np.float32)

@@ -244,7 +244,8 @@ def search(
     """Find the sounds of INDEX that QUERY, a vocal imitation, means.
 
     Each file is found once, by its best window: the table says where that is. "stands out" is how many robust
-    deviations the score is above a window of the library at random.
+    deviations the score is above a window of the library at random. In JSON and CSV, bytes of a path that are no UTF-8
+    are U+FFFD, so that such a file cannot be opened by what they say; --m3u names it by a URI that opens it.
     """
     from iminet_viz import retrieval
 
@@ -1425,7 +1426,7 @@ def index_remove(index_folder: Path, paths: tuple[Path, ...], missing: bool, dry
 
 @index.command("verify")
 @click.argument("index_folder", metavar="INDEX", type=FOLDER)
-@click.option("--deep", is_flag=True, help="Decode every file and compare its samples.")
+@click.option("--deep", is_flag=True, help="Decode every file, compare its samples, embed some windows again.")
 @json_option
 def index_verify(index_folder: Path, deep: bool, as_json: bool) -> None:
     """Check that every row of INDEX is complete and the files are as they were; each problem is one line.
@@ -1474,7 +1475,8 @@ def index_compact(index_folder: Path, keep_minutes: float, as_json: bool) -> Non
 @click.option(
     "--similar",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Also group what the model hears alike: the least cosine of stored rows, such as 0.999.",
+    help="Also group what the model hears alike: the least cosine of stored values. 0.995 finds copies in "
+    "other rates and formats.",
 )
 @json_option
 def index_duplicates(index_folder: Path, similar: float | None, as_json: bool) -> None:

@@ -135,6 +135,12 @@ def connect(address: str | None, closing: contextlib.ExitStack) -> Any:
     if address is None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # makes Ray listen on the loopback address
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one to the home folder
+    else:
+        os.environ.setdefault(
+            "RAY_NUM_REDIS_GET_RETRIES", "1"
+        )  # else a quarter of an hour where something else answers
+        if _only_on_loopback(address):
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # else Ray looks on the network
     try:
         import ray
     except ImportError:
@@ -167,6 +173,21 @@ def connect(address: str | None, closing: contextlib.ExitStack) -> Any:
             "set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before that"
         )
     return ray
+
+
+def _only_on_loopback(address: str) -> bool:
+    """Whether nothing answers at this machine's address in the network, which Ray takes for the loopback address."""
+    host, _, port = address.rpartition(":")
+    if host not in ("127.0.0.1", "localhost") or not port.isdecimal():
+        return False
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("8.8.8.8", 80))  # sends nothing
+            own = probe.getsockname()[0]
+        socket.create_connection((own, int(port)), CONNECT_S).close()
+    except (OSError, OverflowError):
+        return True
+    return False
 
 
 def open_index(

@@ -77,6 +77,6 @@ class AppError(IminetVizError):
     """An app that cannot start, or that is asked for what it may not give; the message says what was expected."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what a library says, 200 letters at most; the kind of the error where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

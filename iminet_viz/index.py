@@ -46,7 +46,7 @@ from iminet_viz.resident import (
     write_copy,
     write_notes,
 )
-from iminet_viz.windows import WindowConfig, decode
+from iminet_viz.windows import Sound, WindowConfig, decode
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,8 +66,9 @@ COMPACT_COMMITS = 64  # every commit is a file; many small ones make reading slo
 GRACE = timedelta(minutes=10)  # older versions are deleted; a reader that still uses a younger one can go on
 READ_ROWS = 2_048  # at a time: 8,192 of the default model leave the cache, and take half as long again
 IDS = 512  # in one filter
-SIMILAR = 0.999  # cosine of the stored rows of duplicates
 LICENCE_FILES = ("licence.txt", "license.txt", "licence", "license", "licence.md", "license.md")
+RECHECKED = 3  # windows of a file that a deep check embeds again
+NEAR = 0.02, 1e-4  # of the largest value, and of any: int8 rounds to .008, devices differ by less
 TRIES = 8  # to find the table at rest
 FAILED = -1  # window number of a file that cannot be indexed
 OK = "ok"
@@ -263,7 +264,12 @@ def prepare_file(work: Work, task: Task) -> Prepared:
         for number, (rate, prepare) in enumerate(work.parts):
             room: Any = None
             for row, span in enumerate(sound.spans):
-                values = prepare(sound.cut(span, rate))
+                try:
+                    values = prepare(sound.cut(span, rate))
+                except Exception as error:  # of one file among thousands: it is that file's, whatever it is
+                    return Prepared(file, reason=f"the front end fails on it ({first_line(error)})")
+                if not np.isfinite(values).all():
+                    return Prepared(file, reason="the front end gives values that are not finite")
                 if room is None:
                     path = os.path.join(work.spool, f"{file.id}-{number}.npy")  # noqa: PTH118
                     room = _room(path, (len(sound.spans), *values.shape), values.dtype)
@@ -585,6 +591,17 @@ class Library:
 
     # --- opening ---
 
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Say in one sentence what LanceDB raises; a panic of its Rust on damaged files need not be an Exception."""
+        try:
+            yield
+        except BaseException as error:
+            known = isinstance(error, RuntimeError | ValueError | OSError)
+            if not (known or type(error).__name__ in ("RustPanic", "PanicException")):
+                raise
+            raise LibraryError(f"{self._says}: {what} ({first_line(error)})") from None
+
     def _go_to_latest(self) -> None:
         """Go to the latest version: to its copy, as long as the table is not needed, or to the table."""
         folder = self.path / f"{TABLE}.lance"
@@ -597,7 +614,8 @@ class Library:
             if self._opened is None:
                 self._opened = self._open()
             else:
-                self._opened.checkout_latest()
+                with self._told("cannot be read"):
+                    self._opened.checkout_latest()
             if self._key == table_key(folder):
                 return
         self._key = self._copy = None  # somebody commits all the time
@@ -608,12 +626,8 @@ class Library:
         if self._opened is None and self._copy is not None:
             self._opened = self._open()
             if self._key != table_key(self.path / f"{TABLE}.lance"):
-                try:
+                with self._told(f"version {self._copy.version} cannot be read, refresh"):
                     self._opened.checkout(self._copy.version)  # it has gone on
-                except (ValueError, RuntimeError, OSError) as error:
-                    raise LibraryError(
-                        f"{self._says}: version {self._copy.version} cannot be read, refresh ({first_line(error)})"
-                    ) from None
         return self._opened
 
     def _left_behind(self) -> None:
@@ -627,18 +641,20 @@ class Library:
             return None
         if not self.path.is_dir():
             raise LibraryError(f"{self._says}: is a file, expected the folder of an index")
-        if not (self.path / f"{TABLE}.lance" / "_versions").is_dir():
+        versions = self.path / f"{TABLE}.lance" / "_versions"
+        if not versions.is_dir():
             ours = {f"{TABLE}.lance", LOCK, SPOOL, resident.FOLDER}
             if other := sorted({entry.name for entry in self.path.iterdir()} - ours):
                 raise LibraryError(f"{self._says}: is no index, it holds {one_line(Path(other[0]))}")
             return None
-        try:
-            table = _connect(self.path).open_table(TABLE)
-        except ValueError:  # killed while it was made
+        if not any(path.suffix == ".manifest" for path in versions.iterdir()):  # killed while it was made
             return None
-        except (RuntimeError, OSError) as error:
-            raise LibraryError(f"{self._says}: cannot be opened ({first_line(error)})") from None
-        self.settings = self._read_settings((table.schema.metadata or {}).get(SETTINGS, b""))
+        with self._told("cannot be opened"):
+            table = _connect(self.path).open_table(TABLE)
+            schema = table.schema
+        self.settings = self._read_settings((schema.metadata or {}).get(SETTINGS, b""))
+        if schema.names != _schema(self.settings).names:
+            raise LibraryError(f"{self._says}: is damaged, its table has not the columns of an index")
         return table
 
     def _read_settings(self, text: str | bytes) -> Settings:
@@ -694,25 +710,9 @@ class Library:
 
     def _create(self) -> None:
         """Make the table of this scorer."""
-        import pyarrow as pa
-
         settings = Settings.of(self.scorer)
-        columns = [
-            pa.field("id", pa.string()),
-            pa.field("window", pa.int32()),
-            pa.field("windows", pa.int32()),
-            *(pa.field(name, pa.binary()) for name in ("path", "root")),
-            *(pa.field(name, pa.float64()) for name in ("start_s", "stop_s", "duration_s")),
-            *(pa.field(name, pa.string()) for name in ("label", "text", "licence")),
-            *(pa.field(name, pa.int64()) for name in ("size", "mtime_ns")),
-            *(pa.field(name, pa.string()) for name in ("sha256", "status", "reason", "fingerprint")),
-            *(
-                pa.field(f"vector_{number}", pa.list_(pa.type_for_alias(part["dtype"]), part["width"]))
-                for number, part in enumerate(settings.parts)
-            ),
-        ]
-        schema = pa.schema(columns, metadata={SETTINGS: json.dumps(settings.as_dict()).encode()})
-        self._opened = _connect(self.path).create_table(TABLE, schema=schema)
+        with self._told("cannot be made"):
+            self._opened = _connect(self.path).create_table(TABLE, schema=_schema(settings))
         self.settings = settings
 
     @contextlib.contextmanager
@@ -755,10 +755,8 @@ class Library:
         self._require_table()
         table = self._table
         self._left_behind()
-        try:
+        with self._told(f"there is no version {version}"):
             table.checkout(version)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise LibraryError(f"{self._says}: there is no version {version} ({first_line(error)})") from None
 
     def refresh(self) -> bool:
         """Go to the latest version; tell whether that is another one."""
@@ -782,7 +780,9 @@ class Library:
             return False
         parts = [(np.dtype(part["dtype"]), part["width"]) for part in self.settings.parts]
         row_bytes = sum(dtype.itemsize * width for dtype, width in parts)
-        if self._table.count_rows() * row_bytes > resident.MOST_BYTES or not len(self.windows):
+        with self._told("cannot be read"):
+            count = self._table.count_rows()
+        if count * row_bytes > resident.MOST_BYTES or not len(self.windows):
             return False
         return write_copy(
             self.path,
@@ -798,13 +798,11 @@ class Library:
         """Read columns of the rows that a filter allows, in batches."""
         if self._table is None:
             return
-        query = self._table.search().where(where).select(list(columns))
-        try:
-            yield from (query.with_row_id(True) if row_id else query).to_batches(READ_ROWS)
-        except (RuntimeError, OSError) as error:
-            raise LibraryError(
-                f"{self._says}: version {self.version} cannot be read, refresh ({first_line(error)})"
-            ) from None
+        with self._told(f"version {self.version} cannot be read, refresh; if that does not help it is damaged"):
+            query = self._table.search().where(where).select(list(columns))
+            for batch in (query.with_row_id(True) if row_id else query).to_batches(READ_ROWS):
+                batch.validate(full=True)  # text of damaged files need not be text
+                yield batch
 
     def _read_table(self, columns: Sequence[str], where: str, *, row_id: bool = False) -> pa.Table:
         import pyarrow as pa
@@ -981,6 +979,8 @@ class Library:
             for file in list_files(folder, lambda *what: result.unlisted.append(what)):
                 found.setdefault(file.id, file)
         result.found = len(found)
+        if self.settings is None:
+            Settings.of(self.scorer)  # what cannot make an index leaves no folder
         with self._locked():
             known = self._known()
             tasks: list[Task] = []
@@ -1007,7 +1007,9 @@ class Library:
                     run.fail(Prepared(file, reason=file.reason))
                 run.touch(touched)
                 run.work(tasks, workers, stop)
-                if self._table.stats()["fragment_stats"]["num_fragments"] > COMPACT_COMMITS:
+                with self._told("cannot be read"):
+                    fragments = self._table.stats()["fragment_stats"]["num_fragments"]
+                if fragments > COMPACT_COMMITS:
                     self._compact(GRACE)
             elif self._table is None:
                 self._create()
@@ -1042,16 +1044,17 @@ class Library:
 
     def _replace(self, rows: pa.Table, replaced: Sequence[str]) -> None:
         """Write rows in one version, in place of all that the files in ``replaced`` had."""
-        if not replaced:
-            self._table.add(rows)
-            return
-        (
-            self._table.merge_insert(["id", "window"])
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .when_not_matched_by_source_delete(_any_of(replaced))
-            .execute(rows)
-        )
+        with self._told("cannot be written"):
+            if not replaced:
+                self._table.add(rows)
+                return
+            (
+                self._table.merge_insert(["id", "window"])
+                .when_matched_update_all()
+                .when_not_matched_insert_all()
+                .when_not_matched_by_source_delete(_any_of(replaced))
+                .execute(rows)
+            )
 
     # --- upkeep ---
 
@@ -1088,7 +1091,8 @@ class Library:
                 chosen = {path for path in chosen if not os.path.lexists(path)}
             ids = [files[path] for path in sorted(chosen)]
             for some in () if dry_run else _chunks(ids, IDS):
-                self._table.delete(_any_of(some))
+                with self._told("cannot be written"):
+                    self._table.delete(_any_of(some))
                 self._left_behind()
             self._changed()
         return sorted(chosen)
@@ -1108,8 +1112,9 @@ class Library:
 
     def _compact(self, grace: timedelta) -> None:
         # nobody else writes, so what no version names is left from one that was killed
-        self._table.optimize(cleanup_older_than=max(grace, timedelta(milliseconds=1)), delete_unverified=True)
-        self._table.checkout_latest()
+        with self._told("cannot be compacted"):
+            self._table.optimize(cleanup_older_than=max(grace, timedelta(milliseconds=1)), delete_unverified=True)
+            self._table.checkout_latest()
         self._left_behind()
 
     def _require_table(self) -> None:
@@ -1148,14 +1153,15 @@ class Library:
         """Check every row, and the files on the disk; each problem is one line.
 
         Args:
-            deep: also decode every file and compare its samples.
+            deep: also decode every file, compare its samples, and embed a few of its windows again.
             report: told what goes on.
         """
         self._require_table()
         assert self.settings is not None
         problems: list[str] = []
+        parts: Sequence[Part] = ()
         try:
-            _ = self.scorer
+            parts = self.scorer.parts
         except Exception as error:  # whatever keeps the model from being loaded is the problem
             if not isinstance(error, IminetVizError):
                 raise
@@ -1165,16 +1171,16 @@ class Library:
         files = {row["id"]: row for row in heads.to_pylist()}
         if len(files) < len(heads):
             problems.append(f"{len(heads) - len(files)} files have two first rows")
-        problems += self._verify_rows(files)
+        problems += self._verify_rows(files, parts)
         for done, row in enumerate(files.values()):
             if report:
                 report("", done + 1, len(files))
             path = os.fsdecode(row["path"])
-            if reason := self._verify_file(path, row, deep):
+            if reason := self._verify_file(path, row, deep, parts):
                 problems.append(f"{one_line(Path(path))}: {reason}")
         return problems
 
-    def _verify_rows(self, files: dict[str, dict[str, Any]]) -> list[str]:
+    def _verify_rows(self, files: dict[str, dict[str, Any]], parts: Sequence[Part]) -> list[str]:
         """Windows that are missing, twice, without a file, of another model, incomplete or not finite."""
         assert self.settings is not None
         numbers: dict[str, list[int]] = {}
@@ -1190,14 +1196,17 @@ class Library:
             for key, fingerprint in zip(ids, batch["fingerprint"].to_pylist(), strict=True):
                 if fingerprint != self.settings.fingerprint:
                     faults[key] = f"is of another model ({fingerprint})"
-            for name in vectors:
+            for part, name in enumerate(vectors):
                 column = batch[name]
                 for at in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
                     faults[ids[at]] = "a window has no vector"
                 if not column.null_count:
                     values = column.flatten().to_numpy().reshape(len(column), -1)
-                    for at in np.flatnonzero(~np.isfinite(values).all(axis=1)):
-                        faults[ids[at]] = "a vector is not finite"
+                    with np.errstate(over="ignore", invalid="ignore"):  # that is what is looked for
+                        read = parts[part].read(values) if parts else (values,)
+                    for said in read:
+                        for at in np.flatnonzero(~np.isfinite(said).all(axis=1)):
+                            faults[ids[at]] = "a vector is not finite"
         for key, row in files.items():
             has = sorted(numbers.pop(key, []))
             wanted = list(range(row["windows"])) if row["status"] == OK else []
@@ -1208,7 +1217,7 @@ class Library:
         told = [f"{one_line(Path(os.fsdecode(files[key]['path'])))}: {fault}" for key, fault in faults.items()]
         return told + [f"{key}: {len(has)} windows belong to no file" for key, has in numbers.items()]
 
-    def _verify_file(self, path: str, row: dict[str, Any], deep: bool) -> str:
+    def _verify_file(self, path: str, row: dict[str, Any], deep: bool, parts: Sequence[Part]) -> str:
         """What is wrong with a file on the disk."""
         assert self.settings is not None
         try:
@@ -1219,16 +1228,42 @@ class Library:
         if not deep or row["status"] != OK:
             return changed
         try:
-            sound = decode(path, dataclasses.replace(self.settings.windows, rates=()))
+            config = self.settings.windows
+            sound = decode(path, config if parts else dataclasses.replace(config, rates=()))
         except AudioError as error:
             return f"cannot be decoded any more ({error})"
-        return "" if sound.sha256 == row["sha256"] else "its samples were changed since"
+        with contextlib.closing(sound):
+            if sound.sha256 != row["sha256"]:
+                return "its samples were changed since"
+            return self._verify_vectors(row, sound, parts) if parts else ""
+
+    def _verify_vectors(self, row: dict[str, Any], sound: Sound, parts: Sequence[Part]) -> str:
+        """Whether some windows of a file are stored as they are heard now; what lacks is told of the rows."""
+        if len(sound.spans) != row["windows"]:
+            return f"has {len(sound.spans)} windows now, {row['windows']} are stored"
+        some = sorted({round(x) for x in np.linspace(0, row["windows"] - 1, RECHECKED)})
+        names = [f"vector_{number}" for number in range(len(parts))]
+        where = f"{_any_of([row['id']])} AND window IN ({', '.join(map(str, some))})"
+        stored = self._read_table(["window", *names], where)
+        if len(stored) != len(some) or any(stored[name].null_count for name in names):
+            return ""
+        stored = stored.sort_by("window")
+        for part, name in zip(parts, names, strict=True):
+            rate = part.sample_rate("recording")
+            heard = part.embed(np.stack([part.prepare(sound.cut(sound.spans[x], rate)) for x in some]))
+            kept = np.stack(stored[name].to_pylist()).astype(heard.dtype)
+            for new, old in zip(part.read(heard), part.read(kept), strict=True):
+                off = np.abs(new.astype(np.float64) - old).max(initial=0)
+                if not off <= NEAR[0] * np.abs(new).max(initial=0) + NEAR[1]:
+                    return "a stored vector is not that of its sound"
+        return ""
 
     def duplicates(self, similar: float | None = None) -> list[list[str]]:
         """Group files that hold the same sound; see :func:`find_duplicates`."""
         windows = self.windows
-        vectors = [] if similar is None else [self.vectors(part) for part in range(len(self.settings.parts))]  # type: ignore[union-attr]
-        groups = find_duplicates(windows.files.sha256, windows.file, vectors, similar)
+        parts = [] if similar is None or not len(windows) else self.scorer.parts
+        vectors = [self.vectors(part) for part in range(len(parts))]
+        groups = find_duplicates(windows.files.sha256, windows.file, vectors, similar, [part.read for part in parts])
         return [[windows.files.paths[file] for file in group] for group in groups]
 
 
@@ -1478,18 +1513,40 @@ def _on_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def find_duplicates(
-    sha256: Sequence[str], file: np.ndarray, vectors: Sequence[np.ndarray] = (), similar: float | None = None
+    sha256: Sequence[str],
+    file: np.ndarray,
+    vectors: Sequence[np.ndarray] = (),
+    similar: float | None = None,
+    read: Sequence[Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = (),
 ) -> list[list[int]]:
     """Group files whose decoded samples are equal, and with ``similar`` those whose stored windows nearly are.
 
-    Two files are near duplicates if each window of the one with fewer windows has one in the other whose stored rows
+    Two files are near duplicates if each window of the one with fewer windows has one in the other whose stored values
     have a cosine of at least ``similar`` in every part. All pairs of windows are compared, block by block.
+
+    Share of copies that are found, of 67 sounds of 0.1 to 4 s (effects, drums, voices), and pairs of different ones,
+    of 2,211, that are joined too:
+
+    ===========================  ====  ====  ====  ====  ====  ====  ====  ====
+    model                        voice-search            tl-iminet-conv123
+    least cosine                 .98   .99   .995  .999  .98   .99   .995  .999
+    ===========================  ====  ====  ====  ====  ====  ====  ====  ====
+    24 bits, stereo, gain of .7  1.00  1.00  1.00  1.00  1.00  1.00  1.00  1.00
+    another rate                 1.00  1.00  1.00  1.00  1.00  1.00  1.00  1.00
+    silence around               .99   .99   .90   .10   1.00  1.00  1.00  .81
+    MP3                          1.00  1.00  .96   .31   1.00  1.00  1.00  .60
+    Ogg Vorbis                   1.00  .97   .69   .21   .97   .96   .88   .54
+    pairs of different sounds    19    10    4     1     69    40    19    7
+    ===========================  ====  ====  ====  ====  ====  ====  ====  ====
+
+    From .99 on, those of ``voice-search`` are one bass drum, struck at five strengths.
 
     Args:
         sha256: of the decoded samples of each file.
         file: ``(windows,)``, the file of each window, ascending.
         vectors: ``(windows, width)`` of each part.
         similar: least cosine.
+        read: values to compare of the rows of each part, see :class:`~iminet_viz.scoring.Part`; as they are without.
 
     Returns:
         groups of two and more files, each sorted, by their first file.
@@ -1512,7 +1569,7 @@ def find_duplicates(
     if similar is not None and vectors:
         counts = np.bincount(file, minlength=len(sha256))
         found: dict[tuple[int, int], set[int]] = {}  # two files -> windows of the shorter that the other has
-        for a, b in _similar_rows(vectors, similar):
+        for a, b in _similar_rows(vectors, similar, read):
             one, other = int(file[a]), int(file[b])
             if one == other:
                 continue
@@ -1528,20 +1585,26 @@ def find_duplicates(
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _similar_rows(vectors: Sequence[np.ndarray], similar: float, size: int = 1_024) -> Iterator[tuple[int, int]]:
+def _similar_rows(
+    vectors: Sequence[np.ndarray],
+    similar: float,
+    read: Sequence[Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]],
+    size: int = 1_024,
+) -> Iterator[tuple[int, int]]:
     """Pairs of rows, the lower first, whose cosine is at least ``similar`` in every part; zeros equal zeros."""
 
-    def unit(rows: np.ndarray) -> np.ndarray:
-        rows = rows.astype(np.float32)
+    def unit(part: int, first: int) -> np.ndarray:
+        rows = vectors[part][first : first + size]
+        rows = (read[part](rows)[0] if read else rows).astype(np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(min=1e-12)
 
     total = len(vectors[0])
     for start in range(0, total, size):
-        rows = [unit(x[start : start + size]) for x in vectors]
+        rows = [unit(part, start) for part in range(len(vectors))]
         for other in range(start, total, size):
             alike = np.ones((len(rows[0]), min(size, total - other)), bool)
-            for one, x in zip(rows, vectors, strict=True):
-                alike &= one @ unit(x[other : other + size]).T >= similar
+            for part, one in enumerate(rows):
+                alike &= one @ unit(part, other).T >= similar
             for a, b in zip(*np.nonzero(alike), strict=True):
                 if start + a < other + b:
                     yield int(start + a), int(other + b)
@@ -1557,6 +1620,27 @@ def _as_scorer(model: Any) -> Scorer:
     from iminet_viz.scoring import Scorer, part_of
 
     return Scorer(model.name, (part_of(model),))
+
+
+def _schema(settings: Settings) -> pa.Schema:
+    """Of the table of an index."""
+    import pyarrow as pa
+
+    columns = [
+        pa.field("id", pa.string()),
+        pa.field("window", pa.int32()),
+        pa.field("windows", pa.int32()),
+        *(pa.field(name, pa.binary()) for name in ("path", "root")),
+        *(pa.field(name, pa.float64()) for name in ("start_s", "stop_s", "duration_s")),
+        *(pa.field(name, pa.string()) for name in ("label", "text", "licence")),
+        *(pa.field(name, pa.int64()) for name in ("size", "mtime_ns")),
+        *(pa.field(name, pa.string()) for name in ("sha256", "status", "reason", "fingerprint")),
+        *(
+            pa.field(f"vector_{number}", pa.list_(pa.type_for_alias(part["dtype"]), part["width"]))
+            for number, part in enumerate(settings.parts)
+        ),
+    ]
+    return pa.schema(columns, metadata={SETTINGS: json.dumps(settings.as_dict()).encode()})
 
 
 def _connect(path: Path) -> Any:

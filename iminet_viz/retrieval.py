@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,9 @@ class Hit:
         stop_s: where it ends.
         duration_s: of the file.
         score: higher is more alike; comparable for one query only.
-        percentile: share of the searched files that score less, in percent.
+        percentile: share of the other searched files that score less, in percent.
         stands_out: how far the score is above a window of the library at random, in robust deviations (1.48 times the
-            median absolute deviation of a sample); None for a library too small to say.
+            median absolute deviation; of a sample, or for a fusion of all); None for a library too small to say.
         label: folder of the file below the root that was added.
         licence: empty where it is not known.
     """
@@ -91,7 +92,7 @@ class Hit:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """The hits for a query, and what the search was.
+    """The hits for a query, which it yields, and what the search was.
 
     Attributes:
         hits: best first, one a file.
@@ -110,6 +111,12 @@ class Answer:
     exact: bool
     recall: float | None
     seconds: dict[str, float]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -174,10 +181,12 @@ class SoundLibrary(Library):
         allowed = self._allowed(text)
         of_file = self.windows.file
         files = len(self.windows.files.paths if allowed is None else np.unique(of_file[allowed]))
-        scores, first = self._best_files(query, min(k, files), allowed, recall)
-        low, spread = self._background(query)
+        fused = self._fused(query) if len(self.scorer.parts) > 1 else None
+        scores, first = self._best_files(query, min(k, files), allowed, recall, fused)
+        low, spread = self._background(query, fused)
+        as_good = np.searchsorted(-scores, -scores, side="right")  # files; equal scores stand together
         hits = []
-        for rank, (row, score) in enumerate(zip(first, scores, strict=True), start=1):
+        for rank, (row, score) in enumerate(zip(first[:k], scores, strict=False), start=1):
             file = int(of_file[row])
             hits.append(
                 Hit(
@@ -187,7 +196,7 @@ class SoundLibrary(Library):
                     stop_s=float(self.windows.stop_s[row]),
                     duration_s=float(self.windows.files.durations_s[file]),
                     score=float(score),
-                    percentile=100 * (files - rank) / max(files - 1, 1) if files > 1 else 100.0,
+                    percentile=100 * float(files - as_good[rank - 1]) / (files - 1) if files > 1 else 100.0,
                     stands_out=None if spread is None else (float(score) - low) / spread,
                     label=self.windows.files.labels[file],
                     licence=self.windows.files.licences[file],
@@ -244,26 +253,30 @@ class SoundLibrary(Library):
         return self._cached["rows", part]
 
     def _best_files(
-        self, query: Query, k: int, allowed: np.ndarray | None, recall: float | None
+        self,
+        query: Query,
+        k: int,
+        allowed: np.ndarray | None,
+        recall: float | None,
+        fused: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the best files, and the row of the best window of each."""
+        """Scores of the best files, and the row of the best window of each: k, and all that are as good as the kth."""
         of_file = self.windows.file
-        if len(self.scorer.parts) > 1:
-            scores = self._fused(query, allowed)
-            order = np.lexsort((np.arange(len(scores)), -scores))
-            order = order[np.isfinite(scores[order])]
-            first = order[np.sort(np.unique(of_file[order], return_index=True)[1])][:k]
-            return scores[first], first
+        if fused is not None:
+            order = np.argsort(-fused, kind="stable")
+            order = order if allowed is None else order[allowed[order]]
+            first = order[np.sort(np.unique(of_file[order], return_index=True)[1])]
+            return fused[first], first
         total = len(of_file) if allowed is None else int(allowed.sum())
         wanted = min(4 * k, total)
         options = {} if recall is None or not self.can_skip else {"recall": recall}
         if "recall" in options and options["recall"] < 1:
             self._calibrate(options["recall"])
-        while True:  # until the first windows are of enough files
+        while True:  # until the first windows are of enough files, and the last is worse than these
             rows, scores = self.rows().search([query.halves[0]], wanted, allowed, **options)[0]
             places = np.sort(np.unique(of_file[rows], return_index=True)[1])
-            if len(places) >= k or wanted >= total:
-                return scores[places[:k]], rows[places[:k]]
+            if wanted >= total or (len(places) >= k and scores[-1] < scores[places[k - 1]]):
+                return scores[places], rows[places]
             wanted = min(4 * wanted, total)
 
     def _calibrate(self, recall: float) -> None:
@@ -277,22 +290,18 @@ class SoundLibrary(Library):
         else:
             self.keep_note(name, dataclasses.asdict(rows.calibrate(recall)))
 
-    def _fused(self, query: Query, allowed: np.ndarray | None) -> np.ndarray:
-        """Sum of the parts' standardised scores over the windows that take part, ``(windows,)``; ``-inf`` elsewhere."""
+    def _fused(self, query: Query) -> np.ndarray:
+        """Sum of the parts' scores, standardised over all windows, so that words change none: ``(windows,)``."""
         grids = [self.rows(number).scores(half)[None] for number, half in enumerate(query.halves)]
-        if allowed is not None:
-            grids = [np.where(allowed, grid, -np.inf) for grid in grids]
         return fuse(grids, self.scorer.weights)[0]
 
-    def _background(self, query: Query) -> tuple[float, float | None]:
-        """Median and robust deviation of the scores of windows at random."""
+    def _background(self, query: Query, fused: np.ndarray | None) -> tuple[float, float | None]:
+        """Median and robust deviation of the scores of windows at random; of a fusion, which has them, of all."""
         n = len(self.windows)
         if n < 20:
             return 0.0, None
-        if len(self.scorer.parts) > 1:
-            return 0.0, 1.0  # standardised already
         rows = np.sort(np.random.default_rng(0).choice(n, size=min(n, SAMPLE), replace=False))
-        sample = self.rows().scores(query.halves[0], rows)
+        sample = self.rows().scores(query.halves[0], rows) if fused is None else fused
         middle = float(np.median(sample))
         spread = 1.4826 * float(np.median(np.abs(sample - middle)))
         return middle, spread if spread > 0 else None

@@ -26,9 +26,12 @@ from iminet_viz.frontends import MEL_FRAMES, condition_frames, mel_decibels, res
 from iminet_viz.models import Aligned, AlignedNet, Iminet, Imisound, JointNet, RecurrentIminet, Searcher, TLIminet
 from iminet_viz.models.aligned import TRIMS_DB
 from iminet_viz.scan import CosineRows, FactorisedRows, ProductRows, Rows, StoredForm
-from iminet_viz.scan.aligned import AlignedRows, pack
+from iminet_viz.scan.aligned import AlignedRows, pack, unpack
 
 GRID_VALUES = 1 << 24  # hidden values that are in memory at a time
+INT8_ROWS = (
+    2_000_000  # of TL-IMINET, from which on int8 is scanned: as fast at 10^6, then faster (benchmarks/README.md)
+)
 
 
 class Part(Protocol):
@@ -72,6 +75,13 @@ class Part(Protocol):
 
     def embed(self, prepared: np.ndarray) -> np.ndarray:
         """The network over a batch of what ``prepare`` gave: ``(batch, ...)`` to rows ``(batch, stored.width)``."""
+
+    def read(self, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What rows say, ``(rows, stored.width)``: values that are alike for sounds that are, and other numbers.
+
+        Shape:
+            ``(rows, values)``, and ``(rows, numbers)``, perhaps none; both floats.
+        """
 
     def query(self, kept: Any) -> np.ndarray:
         """What is kept of an imitation as :meth:`rows` are asked: to ``(values,)`` float32."""
@@ -215,6 +225,10 @@ class VectorPart:
         waveforms = torch.from_numpy(prepared).to(self.model.device)
         return self.network.candidate_half(self.model.frontends["recording"](waveforms)).cpu().numpy()
 
+    def read(self, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows as they are."""
+        return stored, stored[:, :0]
+
     def query(self, kept: np.ndarray) -> np.ndarray:
         """The index vector."""
         return kept
@@ -233,7 +247,9 @@ class VectorPart:
             return ProductRows(stored, *values(network.fc2), last[0], bias.item(), device=device)
         assert isinstance(network, TLIminet | RecurrentIminet)
         last, bias = values(network.fc2)
-        return FactorisedRows(stored, last[0], bias.item(), device=device)
+        # the answers are the same; on a GPU, where it was not measured, float32 stays
+        precision = "int8" if len(stored) >= INT8_ROWS and device == "cpu" else "float32"
+        return FactorisedRows(stored, last[0], bias.item(), precision=precision, device=device)
 
 
 N_FRAMES = MEL_FRAMES.n_frames // 2  # that the aligned net makes of a clip
@@ -299,6 +315,11 @@ class AlignedPart:
         halves = self._halves(prepared.reshape(batch * cuts, -1)).reshape(batch, cuts, -1)
         frames = halves[..., :-1].reshape(batch, cuts, N_FRAMES, -1)
         return pack(frames, halves[..., -1])
+
+    def read(self, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Frames, and the logs of the cuts' durations."""
+        frames, log_durations = unpack(stored, len(TRIMS_DB["recording"]), self.network.config.features)
+        return frames.reshape(len(stored), -1), log_durations
 
     def query(self, kept: np.ndarray) -> np.ndarray:
         """All cuts, one after the other."""

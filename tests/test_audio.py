@@ -265,6 +265,15 @@ def test_channels_that_overflow_together_are_refused(tmp_path):
     assert refusal(path) == "holds NaN or infinite samples"
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_absurd_samples_are_refused_and_whole_numbers_are_not(tmp_path, channels):
+    signal = np.array([1, -1])[:channels] * np.full((4, channels), 1e18)  # two cancel out
+    assert refusal(write(tmp_path / "a.wav", signal, 16_000, encoding="FLOAT")) == (
+        "holds samples of 1.0e+18, expected at most 1e+12"
+    )
+    assert load_audio(write(tmp_path / "b.wav", np.full((4, 1), 2e9), 16_000, encoding="FLOAT"), 16_000).max() == 2e9
+
+
 @pytest.mark.parametrize(("container", "suffix"), [("WAV", ".wav"), ("AIFF", ".aiff")])
 def test_zero_length_is_refused(tmp_path, container, suffix):
     path = write(tmp_path / f"a{suffix}", np.zeros(0), 16_000, container)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -543,6 +544,28 @@ def test_mistakes_are_one_sentence(call, tmp_path, monkeypatch, folder):
         status, out, said = call(*arguments, "--engine", "ray")
         assert (status, out, said) == (1, "", "Error: Ray is not installed: pip install 'iminet-viz[cluster]'\n")
     assert not (tmp_path / "i").exists()
+
+
+def test_what_is_no_cluster_is_told_soon_and_one_on_the_loopback_address_alone_is_joined(nodes):
+    code = (
+        "import contextlib, sys\n"
+        "from iminet_viz import cluster, errors\n"
+        "with contextlib.ExitStack() as closing:\n"
+        "    try:\n"
+        "        print(len(cluster.connect(sys.argv[1], closing).nodes()))\n"
+        "    except errors.ClusterError as error:\n"
+        "        print(error)\n"
+    )
+    env = {**os.environ, "RAY_py_gcs_connect_timeout_s": "1"}
+    del env["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
+    with socket.create_server(("127.0.0.1", 0)) as other:  # takes connections and says nothing
+        addresses = [f"127.0.0.1:{other.getsockname()[1]}", ray.get_runtime_context().gcs_address]
+        told = []
+        for address in addresses:
+            command = [sys.executable, "-c", code, address]
+            told.append(subprocess.run(command, env=env, capture_output=True, text=True, timeout=60).stdout)
+    assert told[0].startswith(f"{addresses[0]}: no Ray cluster can be used (") and told[0].count("\n") == 1
+    assert int(told[1]) >= 2
 
 
 def test_no_cluster_at_an_address():

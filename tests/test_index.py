@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +33,13 @@ def first_samples(waveform: np.ndarray) -> np.ndarray:
     return fit_length(waveform, 8).astype(np.float32)
 
 
+def fussy(waveform: np.ndarray) -> np.ndarray:
+    """A front end that fails where a sound begins with a half, and is not finite where it begins with a quarter."""
+    if waveform[0] == 0.5:
+        raise IndexError("index 0 is out of bounds\nmore")
+    return np.where(waveform[0] == 0.25, np.nan, first_samples(waveform))
+
+
 def ending(waveform: np.ndarray) -> np.ndarray:
     """A front end that kills its process where a sound begins with exactly a half."""
     if waveform[0] == 0.5:
@@ -51,6 +60,9 @@ class FakePart:
 
     def sample_rate(self, role: str) -> int:
         return RATE
+
+    def read(self, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return stored, stored[:, :0]
 
     def embed(self, prepared: np.ndarray) -> np.ndarray:
         self.embedded += len(prepared)
@@ -255,6 +267,18 @@ def test_a_network_that_gives_nan_costs_one_file(tmp_path):
         ("1.wav", "the model gives values that are not finite")
     ]
     assert len(library.windows) == 8 and library.verify() == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_front_end_that_fails_costs_one_file(tmp_path, workers):
+    for number, first in enumerate((0.1, 0.5, 0.25)):
+        write(tmp_path / f"s/{number}.wav", np.full(round(0.4 * RATE), first, np.float32))
+    added, library, _ = add(tmp_path / "i", tmp_path / "s", scorer=fake(prepare=fussy), workers=workers)
+    assert sorted((Path(path).name, reason) for path, reason in added.failures) == [
+        ("1.wav", "the front end fails on it (index 0 is out of bounds)"),
+        ("2.wav", "the front end gives values that are not finite"),
+    ]
+    assert len(library.windows) == 1 and library.verify() == []
 
 
 # --- incremental ----------------------------------------------------------------------------------------------------
@@ -500,6 +524,7 @@ def test_another_model_is_refused(tmp_path):
         open_index(tmp_path / "i", fake(fingerprint="other"))
     with pytest.raises(LibraryError, match="no rows of a fixed width"):
         open_index(tmp_path / "j", fake(stored=None)).add(tmp_path / "s")
+    assert not (tmp_path / "j").exists()
 
 
 def test_what_is_no_index_is_refused(tmp_path):
@@ -668,6 +693,70 @@ def test_verify_finds_what_is_wrong(tmp_path):
     library._table.delete(f"window = 0 AND id = '{ids['3.wav']}'")
     library.refresh()
     assert f"{ids['3.wav']}: 3 windows belong to no file" in library.verify()
+
+
+def garble(library: Library, change: Callable[[np.ndarray], None]) -> None:
+    """Change the stored vectors of all rows behind the library's back."""
+    import pyarrow as pa
+
+    rows = library._table.to_arrow()
+    at = rows.schema.names.index("vector_0")
+    values = rows["vector_0"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1).copy()
+    change(values)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=rows.schema.field(at).type)
+    library._replace(rows.set_column(at, rows.schema.field(at), column), rows["id"].to_pylist())
+    library.refresh()
+
+
+def test_verify_finds_vectors_that_are_not_those_of_their_sounds(tmp_path):
+    for number in range(2):
+        write(tmp_path / f"s/{number}.wav", noise(1, seed=number))
+    _, library, _ = add(tmp_path / "i", tmp_path / "s")
+    assert library.verify(deep=True) == []
+    garble(library, lambda values: np.multiply(values, -1, out=values))
+    assert library.verify() == []
+    told = [line.removeprefix(f"{tmp_path}/s/") for line in library.verify(deep=True)]
+    assert told == [f"{number}.wav: a stored vector is not that of its sound" for number in range(2)]
+
+
+def test_verify_reads_what_the_bytes_of_the_aligned_net_stand_for(tmp_path):
+    from iminet_viz.checkpoint import untrained_model
+
+    write(tmp_path / "s/a.wav", noise(1, 16_000), 16_000)
+    library = open_index(tmp_path / "i", untrained_model("aligned", 0, {}))
+    library.add(tmp_path / "s", workers=0)
+    assert library.verify(deep=True) == []
+
+    def change(values: np.ndarray) -> None:
+        values[0, -4:] = np.float32([np.inf]).view(np.int8)  # the duration of the last cut
+
+    garble(library, change)
+    assert [line.removeprefix(f"{tmp_path}/s/") for line in library.verify()] == ["a.wav: a vector is not finite"]
+
+
+@pytest.mark.parametrize("what", ["data", "manifest"])
+def test_a_damaged_table_is_one_sentence_whatever_is_asked(tmp_path, what):
+    write(tmp_path / "s/a.wav", noise(1))
+    write(tmp_path / "t/b.wav", noise(1, seed=1))
+    add(tmp_path / "i", tmp_path / "s")
+    shutil.rmtree(tmp_path / "i/resident")
+    if what == "data":
+        (file,) = (tmp_path / "i/windows.lance/data").iterdir()
+        file.write_bytes(bytes(file.stat().st_size))
+    else:  # the name of a column, in the latest manifest
+        for file in (tmp_path / "i/windows.lance/_versions").glob("*.manifest"):
+            file.write_bytes(file.read_bytes().replace(b"start_s", b"sta\xfft_s"))
+    asked = {
+        "search": lambda x: x.vectors(),
+        "status": Library.status,
+        "verify": Library.verify,
+        "add": lambda x: x.add(tmp_path / "t", workers=0),
+        "remove": lambda x: x.remove(missing=True),
+    }
+    for ask in asked.values():
+        with pytest.raises(LibraryError) as caught:
+            ask(open_index(tmp_path / "i", fake()))
+        assert "\n" not in str(caught.value) and "/i: " in str(caught.value)
 
 
 def test_compact_keeps_the_rows(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 import iminet_viz as iv
 from iminet_viz import retrieval
@@ -18,7 +19,7 @@ from iminet_viz.checkpoint import untrained_model
 from iminet_viz.errors import AudioError, LibraryError, SearchError
 from iminet_viz.evaluation import reciprocal_ranks
 from iminet_viz.retrieval import SoundLibrary, judge_query
-from iminet_viz.scoring import Scorer, load_scorer, part_of
+from iminet_viz.scoring import Scorer, fuse, load_scorer, part_of
 
 RATE = 16_000
 MODELS = {
@@ -91,6 +92,41 @@ def test_a_sound_that_is_in_the_library_is_first(library, sounds):
     assert (first.percentile, first.label) == (100, "glides")
 
 
+@pytest.mark.parametrize("model", ["aligned", "tl-iminet"])
+def test_near_copies_are_alike_and_other_sounds_are_not(tmp_path, model):
+    library = iv.open_index(tmp_path / "i", MODELS[model]())
+    for seed in range(3):
+        write(tmp_path / f"s/{seed}.wav", sound(seed))
+        soundfile.write(tmp_path / f"s/{seed} quieter.wav", 0.7 * sound(seed), RATE, subtype="PCM_24")
+        write(tmp_path / f"s/{seed} resampled.wav", soxr.resample(sound(seed), RATE, 44_100), 44_100)
+    library.add(tmp_path / "s", workers=0)
+    groups = library.duplicates(0.999)  # the aligned net's bytes of scale and duration are none to compare
+    assert [sorted({Path(path).name[0] for path in group}) for group in groups] == [["0"], ["1"], ["2"]]
+    assert [len(group) for group in groups] == [3] * 3
+
+
+def test_equal_sounds_score_more_than_the_same_files(tmp_path):
+    library = iv.open_index(tmp_path / "i", load_scorer("mfcc"))
+    for number in range(8):
+        write(tmp_path / f"s/{number}.wav", sound(min(number, 5)))
+    library.add(tmp_path / "s", workers=0)
+    for k in (1, 2, 8):  # the third of the equal ones is no hit, and counts
+        assert [hit.percentile for hit in library.search(tmp_path / "s/6.wav", k=k)][:3] == [500 / 7] * min(k, 3)
+
+
+@pytest.mark.parametrize("weight", [1, 10])
+def test_how_far_a_fusion_stands_out_does_not_depend_on_its_weights(sounds, tmp_path, weight):
+    scorer = load_scorer(f"{weight}*mfcc+{weight}*log-mel")
+    library = iv.open_index(tmp_path / "i", scorer)
+    library.add(sounds, workers=0)
+    query = library.hear(sounds / "glides" / "sound 05.wav")
+    grids = [library.rows(part).scores(half)[None] for part, half in enumerate(query.halves)]
+    fused = fuse(grids)[0]
+    deviation = 1.4826 * np.median(np.abs(fused - np.median(fused)))
+    best = library.search(query, k=1).hits[0]
+    assert best.stands_out == pytest.approx((fused.max() - np.median(fused)) / deviation)
+
+
 def test_a_hit_says_where_in_a_long_file(library, sounds, tmp_path):
     query = write(tmp_path / "query.wav", sound(100))
     hits = library.search(query, k=25).hits
@@ -104,7 +140,10 @@ def test_a_hit_says_where_in_a_long_file(library, sounds, tmp_path):
 def test_words_and_voice_together(library, sounds):
     answer = library.search(sounds / "glides" / "sound 05.wav", k=30, text="water SOUND")
     assert answer.files == len(answer.hits) == 12
-    assert {hit.label for hit in answer.hits} == {"water drops"}
+    assert {hit.label for hit in answer} == {"water drops"} and len(answer) == 12
+    whole = {hit.path: hit for hit in library.search(sounds / "glides" / "sound 05.wav", k=30)}
+    for hit in answer:  # words choose hits, and change no score
+        assert (hit.score, hit.stands_out) == (whole[hit.path].score, whole[hit.path].stands_out)
     with pytest.raises(SearchError, match="no sound of the library has 'violin' in its name"):
         library.search(sounds / "glides" / "sound 05.wav", text="violin")
 

@@ -94,6 +94,20 @@ def test_clips_of_any_rate_and_length_are_scored(models, rate):
         assert scores.shape == (3, 3) and scores.dtype == np.float64 and np.isfinite(scores).all()
 
 
+@pytest.mark.parametrize(("name", "made"), [("pair", "int8"), ("iminet-tied", None)])
+def test_many_rows_are_scanned_in_int8_and_answered_the_same(models, monkeypatch, name, made):
+    part = load_scorer(str(models / name) if made else name).parts[0]
+    rows = np.random.default_rng(0).standard_normal((500, part.stored.width)).astype(np.float32)
+    queries = [rows[:1], rows[1:3]]
+    expected = part.rows(rows).search(queries, 10)
+    monkeypatch.setattr("iminet_viz.scoring.INT8_ROWS", 500)
+    library = part.rows(rows)
+    assert library._scanned.dtype == (made or "float32")
+    assert part.rows(rows[1:])._scanned.dtype == "float32"
+    for found, one in zip(library.search(queries, 10), expected, strict=True):
+        assert np.array_equal(found[0], one[0]) and np.array_equal(found[1], one[1])
+
+
 def test_a_fusion_is_the_weighted_sum_of_standardised_scores(models, waveforms):
     parts = [standardize_scores(grid(name, waveforms)) for name in ("dtw", models / "pair")]
     np.testing.assert_allclose(grid(f"dtw+{models / 'pair'}", waveforms), sum(parts))
