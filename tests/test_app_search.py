@@ -143,14 +143,26 @@ def test_a_file_that_became_a_link_to_something_else_is_not_served(tmp_path, sco
     folder = tmp_path / "folder"
     save_audio(folder / "a.wav", tone(300, 0.4), RATE)
     save_audio(tmp_path / "elsewhere" / "b.wav", tone(400, 0.4), RATE)
-    (folder / "b.wav").symlink_to(tmp_path / "elsewhere" / "b.wav")  # a link that was added is a file of the library
+    (folder / "b.wav").symlink_to(tmp_path / "elsewhere" / "b.wav")  # found, but not to be had
+    (folder / "c.wav").symlink_to(folder / "a.wav")
+    save_audio(folder / "d.wav", tone(500, 0.4), RATE)
+    (tmp_path / "way").symlink_to(folder)  # the whole folder may be added by a link
+    open_index(tmp_path / "index", scorer).add(tmp_path / "way", workers=0)
     open_index(tmp_path / "index", scorer).add(folder, workers=0)
     context = open_context(AppSettings(index=tmp_path / "index"))
     try:
         own = Sounds(context)
         own._scorer = scorer
         own.open()
-        assert get(own, f"@sound/{file_id(folder / 'b.wav')}.wav")[0] == 200
+        for place, name in ((folder, "a"), (folder, "c"), (tmp_path / "way", "a"), (tmp_path / "way", "c")):
+            assert get(own, f"@sound/{file_id(place / f'{name}.wav')}.wav")[0] == 200
+        (folder / "d.wav").unlink()
+        (folder / "d.wav").symlink_to(tmp_path / "elsewhere" / "b.wav")  # another sound, outside
+        for place, name in ((folder, "b"), (folder, "d"), (tmp_path / "way", "d")):
+            assert get(own, f"@sound/{file_id(place / f'{name}.wav')}.wav")[0] == 403
+            assert own.find_hit(f"{file_id(place / f'{name}.wav')}-0-400") is None
+        own.remember(Search(own.hear(folder / "a.wav"), "t", "", own.search(own.hear(folder / "a.wav"), 9)), "t")
+        assert get(own, "@hits/t.csv")[0] == 200 and get(own, "@hits/t.zip")[0] == 403
         (tmp_path / "secret.txt").write_text("secret")
         (folder / "a.wav").unlink()
         (folder / "a.wav").symlink_to(tmp_path / "secret.txt")

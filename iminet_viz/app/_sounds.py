@@ -317,7 +317,10 @@ class Sounds:
     # --- what can be had of a file ---
 
     def path_of(self, key: str) -> Path | None:
-        """The file of an id, if it is in the library, still there, and a sound by its name, links followed."""
+        """The file of an id, if it is in the library, still there, and a sound by its name, links followed.
+
+        Links may lead about in the folder that was added, not out of it: a file may become one after it was added.
+        """
         shelf = self.shelf
         row = None if shelf is None else shelf.by_id.get(key)
         if shelf is None or row is None:
@@ -325,8 +328,14 @@ class Sounds:
         path = Path(shelf.library.windows.files.paths[row])
         try:
             real = Path(os.path.realpath(path))
-            return path if real.is_file() and real.suffix.lower() in SUFFIXES else None
-        except OSError:
+            if not (real.is_file() and real.suffix.lower() in SUFFIXES):
+                return None
+            if real != path:
+                (root,) = shelf.library._read_table(["root"], f"window = 0 AND id = '{key}'")["root"].to_pylist()
+                if not real.is_relative_to(os.path.realpath(os.fsdecode(root))):
+                    return None
+            return path
+        except (OSError, ValueError, LibraryError):
             return None
 
     def find_sound(self, what: str) -> Path | None:
@@ -384,6 +393,7 @@ class Sounds:
         if search is None or search.answer is None:
             return None
         answer = search.answer
+        from iminet_viz.index import file_id
         from iminet_viz.retrieval import to_csv, to_json, to_m3u
 
         texts = {"csv": to_csv, "json": to_json, "m3u": to_m3u}
@@ -391,7 +401,9 @@ class Sounds:
         if kind in texts:
             write = texts[kind]
             return self._once(name, lambda to: to.write_text(write(answer), encoding="utf-8", errors="replace"))
-        return self._once(name, lambda to: _save_zip(answer, to, self.context.scratch())) if kind == "zip" else None
+        if kind != "zip" or any(self.path_of(file_id(hit.path)) is None for hit in answer.hits):
+            return None
+        return self._once(name, lambda to: _save_zip(answer, to, self.context.scratch()))
 
     def _once(self, name: str, write: Callable[[Path], Any]) -> Path | None:
         """A file of the folder of found ones, written if it is not there."""
