@@ -16,7 +16,7 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what gradio imports
-    from iminet_viz.app import compare, explain, study
+    from iminet_viz.app import compare, explain, make, study
 
 from iminet_viz.app import AppSettings
 from iminet_viz.app._context import SHIPPED_GALLERY, close_context, open_context
@@ -297,6 +297,41 @@ def test_foreign_words_of_a_report_stay_text(context, shipped):
     other = dataclasses.replace(shipped, numbers=numbers)
     page = compare.show(context, other) + compare.show_twins(context, other, compare.ALL, "best", False, 0)[0]
     assert "<img src=x" not in page and "&lt;img src=x" in page
+
+
+def test_a_comparison_at_work_changes_nothing_for_who_uses_the_same_nets(tmp_path, clips, monkeypatch):
+    """Optimising swaps a network's units for leaky ones; here it is held while they are swapped."""
+    from iminet_viz import comparison_report
+    from iminet_viz.patterns.leaky import leaky
+
+    opened = open_context(AppSettings())
+    swapped, go_on = threading.Event(), threading.Event()
+
+    def build_report(first, second, *_, **__):
+        with leaky(first.network), leaky(second.network):
+            swapped.set()
+            assert go_on.wait(60)
+        raise AppError("that is all")
+
+    def numbers() -> list:
+        run = make.Run()
+        list(make.follow(opened, run, make.Wish("tl-iminet-conv123", "imitation.conv1", 12, steps=3, sounds=())))
+        return [run.entry["activation"], run.entry["evidence"], study.excite(opened, clips["sweep"])]
+
+    monkeypatch.setattr(comparison_report, "build_report", build_report)
+    monkeypatch.setattr(compare, "made_here", lambda _: tmp_path)
+    try:
+        alone = numbers()
+        steps = compare.compare_models(opened, "tl-iminet-conv123", "tl-iminet-conv1", 2)
+        next(steps)
+        assert swapped.wait(60)
+        assert repr(numbers()) == repr(alone)
+        go_on.set()
+        with pytest.raises(AppError, match="that is all"):
+            list(steps)
+    finally:
+        go_on.set()
+        close_context(opened)
 
 
 # --- listen test ----------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import dataclasses
 import functools
 import html
@@ -135,7 +136,7 @@ class Context:
         return Uploads(self.folder / "uploads")
 
     def model(self, name: str) -> TrainedModel:
-        """Load a model once; the copy is shared, so it must not be changed (``copy.deepcopy`` its network to optimise).
+        """Load a model once; it is shared, so it must not be changed: :meth:`own_model` is for who does.
 
         Raises:
             CheckpointError: there is no such shipped model, or it is damaged.
@@ -150,6 +151,11 @@ class Context:
                     self.models.pop(next(iter(self.models)))
                 self.models[name] = load_model(name)
             return self.models[name]
+
+    def own_model(self, name: str) -> TrainedModel:
+        """A copy of a model for one user: optimising swaps parts of its network while others run theirs."""
+        shared = self.model(name)
+        return dataclasses.replace(shared, network=copy.deepcopy(shared.network))
 
     def link(self, tab: str, **query: object) -> str:
         """Address of a tab's state, for ``href``; relative, so that it works behind any host."""

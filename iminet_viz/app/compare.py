@@ -225,8 +225,7 @@ def compare_models(context: Context, first: str, second: str, neurons: int) -> I
     if neurons not in NEURONS:
         raise AppError(f"{neurons} neurons of each layer, expected one of: {', '.join(map(str, NEURONS))}")
     shipped = find_shipped(context)
-    models = [context.model(name) for name in (first, second)]
-    marks = [model.fingerprint for model in models]
+    marks = [context.model(name).fingerprint for name in (first, second)]
     if shipped and [model.get("fingerprint") for model in shipped.numbers["models"]] == marks:
         yield Step("", 1.0, 0.0, shipped)
         return
@@ -244,6 +243,7 @@ def compare_models(context: Context, first: str, second: str, neurons: int) -> I
                 report(what or "Writing the report", 0.8 * done / max(total, 1))
 
             # with its pictures, before the page that says that it is whole
+            models = [context.own_model(name) for name in (first, second)]  # it swaps parts of them
             compared = build_report(models[0], models[1], out, None, settings, progress=tell)
             write_twins(out / "twins", compared, report)
         return read_report(context, out)

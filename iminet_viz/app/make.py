@@ -6,7 +6,6 @@ page, at the next step after "Stop", or when its page makes another.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import threading
 import time
@@ -367,8 +366,7 @@ def _make(context: Context, run: Run, wish: Wish) -> None:
     from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
 
     run.tell("Loading the model", 0, 0)
-    shared = context.model(wish.model)
-    model = dataclasses.replace(shared, network=copy.deepcopy(shared.network))  # optimising swaps parts of it
+    model = context.own_model(wish.model)
     objective = make_objective(model, wish)
     objective.check(model.network)
     config = EngineConfig(steps=wish.steps, parameterization=wish.parameterization)
