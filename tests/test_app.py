@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import html.parser
 import http.client
+import http.server
 import itertools
 import json
 import math
@@ -832,6 +833,41 @@ def test_the_server_is_no_proxy(server):
         assert status == 403
 
 
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:PORT", "127.0.0.1.evil.example", "[::2]", "localhost@x"])
+def test_the_server_answers_to_names_of_this_machine_only(server, host):
+    url = server[0].url
+    port = str(httpx.URL(url).port)
+    for path in ("", "gradio_api/file=@gallery/manifest.json"):
+        for own in (f"127.0.0.1:{port}", f"LOCALHOST:{port}", "localhost", f"[::1]:{port}"):
+            assert httpx.get(url + path, headers={"Host": own}).status_code == 200
+        assert httpx.get(url + path, headers={"Host": host.replace("PORT", port)}).status_code == 403
+
+
+@pytest.mark.parametrize("kind", ["call", "run", "queue/join", "call/v2"])
+def test_the_server_fetches_no_address(server, kind):
+    asked = threading.Event()
+
+    class Target(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.set()
+            self.send_error(404)
+
+    target = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Target)
+    threading.Thread(target=target.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{target.server_port}/x.wav"
+        file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+        body = json.dumps({"data": [file, file, "dtw"], "session_hash": "x", "fn_index": 0})
+        route = server[0].url + "gradio_api/" + (kind if kind == "queue/join" else f"{kind}/explain")
+        for text in (body, body.replace("path", "p\\u0061th"), body.replace("http:", "\\u0068ttp:")):
+            answer = httpx.post(route, content=text, headers={"content-type": "application/json"})
+            assert answer.status_code == 403 and "fetches no address" in answer.text
+        assert not asked.wait(0.5)
+    finally:
+        target.shutdown()
+        target.server_close()
+
+
 def test_files_with_odd_names_are_served_as_what_they_are(server):
     from gradio_client import Client
 
@@ -915,6 +951,8 @@ def test_equal_uploads_are_two_and_one_is_gone_when_it_was_used(server, tmp_path
 def test_a_password_closes_everything():
     with running_app("--auth", "ann:pass:word") as app:
         listed = ("config", "gradio_api/info", "gradio_api/file=@gallery/figures/figure7.png")
+        for path in ("openapi.json", "docs", "gradio_api/file=@outline/1.json", "gradio_api/file=@gallery/none.png"):
+            assert httpx.get(app.url + path).status_code == 401, path  # what is there, and what is not, alike
         for path in listed:
             assert httpx.get(app.url + path).status_code == 401, path
         assert httpx.post(app.url + "login", data={"username": "ann", "password": "pass"}).status_code == 400
