@@ -23,6 +23,7 @@ from iminet_viz.app._context import SHIPPED_GALLERY, close_context, open_context
 from iminet_viz.app._work import Cancelled, Step, follow, progress_bar, sentence
 from iminet_viz.audio import read_native
 from iminet_viz.errors import AppError, CheckpointError, GalleryError, StudyError
+from iminet_viz.shipped import find_model
 from iminet_viz.study import fits_pool
 
 RATE = 16_000
@@ -179,6 +180,33 @@ def test_what_cannot_be_explained_is_one_sentence_without_a_place_on_this_machin
     with pytest.raises(AppError, match=said) as raised:
         explained(context, clips[query], clips[candidate], model)
     assert str(clips["sweep"].parent) not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_hit_of_a_model_that_cannot_be_explained_says_what_explains_it_instead(context, clips, tmp_path):
+    folder = shutil.copytree(find_model("tl-iminet-conv1"), tmp_path / "mine")
+    context.named.update({"mfcc", "mfcc+0.5*tl-iminet-conv1", "dtw+voice-search", "imisound", str(folder)})
+
+    def by(name: str) -> tuple[str, bool]:
+        chosen, said = explain.explained_by(context, name)
+        assert not said or (said.startswith(f"{name} ") and chosen in said and str(tmp_path) not in said)
+        return chosen, bool(said)
+
+    assert by("tl-iminet-scratch") == ("tl-iminet-scratch", False) and by("default") == ("voice-search", False)
+    assert by("mfcc") == ("voice-search", True) and by("imisound") == ("voice-search", True)
+    assert by("mfcc+0.5*tl-iminet-conv1") == ("tl-iminet-conv1", True)
+    assert by("dtw+voice-search") == ("dtw+voice-search", False)  # all of it aligns
+    assert by(str(folder)) == (str(folder), False)
+    other = str(shutil.copytree(folder, tmp_path / "other"))  # a path in a link alone
+    assert explain.explained_by(context, other)[0] == "voice-search"
+    with pytest.raises(AppError, match="no model"):
+        explained(context, clips["sweep"], clips["slower"], other)
+    chosen, said = explain.explained_by(context, "mfcc+0.5*tl-iminet-conv1")
+    figures, _ = explained(context, clips["sweep"], clips["slower"], "dtw", {"model": "dtw", "said": said})
+    assert figures["notes"][0] == said and said in explain.show(context, figures, _)
+    figures, _ = explained(context, clips["sweep"], clips["slower"], "dtw", {"model": chosen, "said": said})
+    assert said not in figures["notes"]
+    figures, _ = explained(context, clips["sweep"], clips["slower"], str(folder))
+    assert figures["kind"] != "alignment" and str(tmp_path) not in explain.show(context, figures, _)
 
 
 def test_the_same_sound_on_both_sides_is_said(context, clips, tmp_path):

@@ -128,6 +128,7 @@ class Context:
     hooks: list[Hook] = dataclasses.field(default_factory=list)
     searches: list[Search] = dataclasses.field(default_factory=list)  # what the tab Search offers to others
     models: dict[str, TrainedModel] = dataclasses.field(default_factory=dict)
+    named: set[str] = dataclasses.field(default_factory=set)  # models that who runs the app named: may be paths
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 
     @functools.cached_property

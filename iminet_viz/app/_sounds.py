@@ -172,6 +172,7 @@ class Sounds:
                 from iminet_viz.datasets import demo
 
                 self.path = cache_folder() / f"demo-{demo.VERSION}" / f"index-{self._scorer.fingerprint}"
+            self.context.named.add(self._scorer.name)
             self.renew()
             self._warm_up()
             if self.is_demo and not (self.path.parent / f"{self.path.name}.json").is_file():
