@@ -542,6 +542,39 @@ def test_the_demo_library_is_made_once_and_goes_on_where_it_was(tmp_path, scorer
     assert set(third.shelf.library.windows.files.licences) == {"CC0 1.0: synthesised, no recording was used"}
 
 
+def test_a_stopped_demo_library_has_what_was_made_and_goes_on(tmp_path, scorer, monkeypatch):
+    from iminet_viz.datasets._demo import concepts
+    from iminet_viz.index import Library
+
+    add = Library.add
+    monkeypatch.setattr(Library, "add", lambda self, *args, **named: add(self, *args, **{**named, "workers": 0}))
+    monkeypatch.setenv(_sounds.CACHE, str(tmp_path))
+    monkeypatch.setattr(concepts, "CONCEPTS", concepts.CONCEPTS[:4])
+    context = open_context(AppSettings())
+    own = Sounds(context)
+    made = []
+
+    def synthesise(concept, seed):
+        made.append(concept.label)
+        if len(made) == 2:
+            own.cancel()
+        return tone(200 + 100 * len(made), 0.4)
+
+    monkeypatch.setattr(concepts, "synthesise", synthesise)
+    try:
+        own._scorer = scorer
+        own.open()
+        wait_for(own.job)
+        assert own.shelf.files == 2 and own.job.said == "2 of 4 sounds are there" and own.job.cancelled
+        assert search.show_state(own)[4].visible and not search.show_state(own)[3].visible
+        own.make_demo()
+        wait_for(own.job)
+        assert own.shelf.files == 4 and own.job.said == "4 sounds are there" and len(made) == 4
+        assert not search.show_state(own)[4].visible
+    finally:
+        close_context(context)
+
+
 def test_a_cache_that_cannot_be_written_is_said(tmp_path, scorer, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(_sounds.CACHE, str(tmp_path / "file" / "cache"))

@@ -138,6 +138,7 @@ class Sounds:
         self.ready = threading.Event()  # opened, for better or worse
         self._scorer: Any = None
         self._worker: threading.Thread | None = None
+        self._closing = False
         self._lock = threading.Lock()  # of what follows, and of job
         self._renewing = threading.Lock()
         self._searches: OrderedDict[str, Search] = OrderedDict()
@@ -175,8 +176,7 @@ class Sounds:
             self.context.named.add(self._scorer.name)
             self.renew()
             self._warm_up()
-            if self.is_demo and not (self.path.parent / f"{self.path.name}.json").is_file():
-                self._begin(Job("Making the demo library", "sound"), self._make_demo)
+            self.make_demo()
         except IminetVizError as error:
             self.error = str(error)
         except OSError as error:
@@ -186,6 +186,27 @@ class Sounds:
             raise
         finally:
             self.ready.set()
+
+    @property
+    def is_unfinished(self) -> bool:
+        """The demo library is not whole, and nobody is at it."""
+        idle = self.job is None or not self.job.running
+        return idle and self.is_demo and self.path is not None and not self._mark.is_file()
+
+    @property
+    def _mark(self) -> Path:
+        """The file that says that the demo library is whole."""
+        assert self.path is not None
+        return self.path.parent / f"{self.path.name}.json"
+
+    def make_demo(self) -> None:
+        """Begin to make the demo library, or go on with it, where it is not whole.
+
+        Raises:
+            LibraryError: something else is being added.
+        """
+        if self.is_unfinished:
+            self._begin(Job("Making the demo library", "sound"), self._make_demo)
 
     def _warm_up(self) -> None:
         """Compile and load what the first search would wait for."""
@@ -454,6 +475,7 @@ class Sounds:
 
     def close(self) -> None:
         """End the work in the background at the next file."""
+        self._closing = True
         self.cancel()
         if self._worker is not None:
             self._worker.join(CLOSE_S)
@@ -483,6 +505,7 @@ class Sounds:
         return job
 
     def _add(self, job: Job, folder: str | Path, *, count: bool = True) -> None:
+        """Add a folder; what was made for the demo library (not counted) is added though its making was stopped."""
         from iminet_viz.imitator.batch import cores
         from iminet_viz.retrieval import SoundLibrary
 
@@ -501,8 +524,9 @@ class Sounds:
                 last = time.monotonic()
                 took = last - begun
 
+        stop = job.stop.is_set if count else lambda: self._closing
         # a core is left to those who search
-        added = library.add(folder, workers=max(1, cores() - 1), report=report, stop=job.stop.is_set)
+        added = library.add(folder, workers=max(1, cores() - 1), report=report, stop=stop)
         self.renew()
         job.failures += [(one_line(Path(path)), reason) for path, reason in [*added.unlisted, *added.failures]]
         if count:
@@ -527,15 +551,15 @@ class Sounds:
         while step < len(order) and not job.stop.is_set():
             for concept in order[step : step + DEMO_STEP]:
                 if job.stop.is_set():
-                    return
+                    break
                 make_demo_sound(folder, concept)
                 job.done += 1
             step += DEMO_STEP
             self._add_demo(job, folder)
-        if not job.stop.is_set():
-            with atomic_path(self.path.parent / f"{self.path.name}.json") as temporary:
+        if job.done == len(order):
+            with atomic_path(self._mark) as temporary:
                 temporary.write_text(json.dumps({"sounds": len(order), "seed": DEMO_SEED}), encoding="utf-8")
-            job.said = f"{len(order)} sounds are there"
+        job.said = f"{job.done}{f' of {len(order)}' * (job.done < len(order))} sounds are there"
 
     def _add_demo(self, job: Job, folder: Path) -> None:
         """Index what is there; another app on this machine may be at the same."""
