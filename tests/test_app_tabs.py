@@ -247,8 +247,32 @@ def test_the_shipped_report_is_there_at_once_with_every_claim_and_layer(context,
     assert page.count('class="iv-finding"') == measured
     for layer in shipped.numbers["layers"]:
         assert f"{layer['cka']:.2f} [" in page
-    *_, last = compare.compare_models(context, *shipped.models, 4)
-    assert last.result.folder == shipped.folder
+    for neurons in (compare.AS_SHIPPED, 24):
+        *_, last = compare.compare_models(context, *shipped.models, neurons)
+        assert last.result.folder == shipped.folder
+    assert "The report of the gallery: " in page and "24 neurons of each layer" in page
+
+
+def test_another_number_of_neurons_is_another_report(context, shipped, tmp_path, monkeypatch):
+    from iminet_viz import comparison_report
+
+    asked = []
+
+    def build_report(first, second, out, clips, settings, **_):
+        asked.append(settings.neurons)
+        raise AppError("that is all")
+
+    monkeypatch.setattr(comparison_report, "build_report", build_report)
+    monkeypatch.setattr(compare, "made_here", lambda _: tmp_path)
+    for models, neurons in ((shipped.models, 8), (("tl-iminet-conv123", "tl-iminet-conv1"), compare.AS_SHIPPED)):
+        with pytest.raises(AppError, match="that is all"):
+            list(compare.compare_models(context, *models, neurons))
+    assert asked == [8, 4]
+    with pytest.raises(AppError, match="only the shipped report has 24 neurons"):
+        list(compare.compare_models(context, "tl-iminet-conv123", "tl-iminet-conv1", 24))
+    own = shutil.copytree(shipped.folder, tmp_path / "own")
+    context.serve("own", own)
+    assert "Made on this machine: " in compare.show(context, compare.read_report(context, own))
 
 
 def correlations(page: str) -> list[float]:

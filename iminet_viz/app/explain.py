@@ -62,48 +62,61 @@ def build(context: Context) -> None:
             min_width=280,
         )
         run = gr.Button("Explain", variant="primary", elem_id="iv-explain-run", scale=1, min_width=120)
-        cancel = gr.Button("Cancel", variant="secondary", elem_id="iv-explain-cancel", scale=1, min_width=120)
+        cancel = gr.Button(
+            "Cancel", variant="secondary", interactive=False, elem_id="iv-explain-cancel", scale=1, min_width=120
+        )
     page = gr.HTML(nothing_yet(), js_on_load=None, elem_id="iv-explain-page", apply_default_css=False)
     called, asked = gr.State({}), gr.State("")  # names that a link gave; changes where a link came
 
-    def start(query: str | None, candidate: str | None) -> Markup:
-        return waiting() if query and candidate else nothing_yet(query, candidate)
+    def able(runs: bool) -> gr.Button:
+        """Cancel, which has something to end only while something runs."""
+        return gr.Button(interactive=runs)
 
-    def work(query: str | None, candidate: str | None, model: str, called: Mapping[str, str]) -> Iterator[Markup]:
+    def start(query: str | None, candidate: str | None) -> tuple[Markup, gr.Button]:
+        both = bool(query and candidate)
+        return waiting() if both else nothing_yet(query, candidate), able(both)
+
+    def work(
+        query: str | None, candidate: str | None, model: str, called: Mapping[str, str]
+    ) -> Iterator[tuple[Markup, gr.Button]]:
         if not query or not candidate:
-            yield nothing_yet(query, candidate)
+            yield nothing_yet(query, candidate), able(False)
             return
         try:
             for step in explain_files(context, Path(query), Path(candidate), model, called):
-                yield progress_bar(step) if step.result is None else show(context, *step.result)
+                shown = progress_bar(step) if step.result is None else show(context, *step.result)
+                yield shown, able(step.result is None)
         except Cancelled:
             return
         except IminetVizError as error:
-            yield sentence(error)
+            yield sentence(error), able(False)
 
     def arrive(link: Mapping[str, str]) -> tuple[Any, ...]:
         """A hit's "why": clips by their tokens, model by its name."""
         clips = [context.kept(link.get(key, "")) for key in ("query", "candidate")]
         chosen, said = explained_by(context, link.get("model", ""))
         models = gr.Dropdown(choices=explainable_models(context, chosen), value=chosen)
-        given: dict[str, str] = {"model": chosen, "said": said} | {role: link.get(f"{key}_name", "") for role, key in zip(ROLES, ("query", "candidate"), strict=True)}
+        given: dict[str, str] = {"model": chosen, "said": said} | {
+            role: link.get(f"{key}_name", "") for role, key in zip(ROLES, ("query", "candidate"), strict=True)
+        }
         if None in clips:
             gone = "query" in link or "candidate" in link
             text = "The sounds of this link are gone: they are kept for an hour. Search again, or drop the files here"
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip(), sentence(text) if gone else gr.skip()
+            return *(gr.skip() for _ in range(5)), sentence(text) if gone else gr.skip(), gr.skip()
         shown = [context.uploads.copy(clip) for clip in clips if clip is not None]
-        return str(shown[0]), str(shown[1]), models, given, secrets.token_hex(4), waiting()
+        return str(shown[0]), str(shown[1]), models, given, secrets.token_hex(4), waiting(), able(True)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     clips = [query, candidate]
-    begun = run.click(start, clips, page, queue=False, **quiet)
-    by_button = begun.then(work, [*clips, model, called], page, concurrency_limit=1, concurrency_id="heavy", **quiet)
-    by_link = asked.change(work, [*clips, model, called], page, concurrency_limit=1, concurrency_id="heavy", **quiet)
-    cancel.click(lambda: cancelled(), None, page, cancels=[by_button, by_link], queue=False, **quiet)
+    heavy: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "heavy", **quiet}
+    shown, given = [page, cancel], [*clips, model, called]
+    begun = run.click(start, clips, shown, queue=False, **quiet)
+    ends = [begun.then(work, given, shown, **heavy), asked.change(work, given, shown, **heavy)]
+    cancel.click(lambda: (cancelled(), able(False)), None, shown, cancels=ends, queue=False, **quiet)
     for own, role in zip(clips, ROLES, strict=True):
         hold(context, own, role)
         own.input(lambda called, role=role: {**called, role: "", "said": ""}, called, called, queue=False, **quiet)
-    context.on_visit("explain", arrive, [query, candidate, model, called, asked, page])
+    context.on_visit("explain", arrive, [query, candidate, model, called, asked, page, cancel])
 
     def api(query: str, candidate: str, model: str) -> tuple[dict[str, Any], str]:
         if not query or not candidate:
@@ -682,7 +695,9 @@ def details(summary: str, *children: object) -> Markup:
 
 def plain_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
     """A table of numbers that scrolls sideways where the screen is narrow."""
-    body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
+    body = [
+        tag("tr", tag("th", row[0], scope="row", title=row[0]), *(tag("td", cell) for cell in row[1:])) for row in rows
+    ]
     whole = tag(
         "table",
         tag("caption", caption, class_="iv-sr"),
