@@ -272,12 +272,16 @@ def open_context(settings: AppSettings) -> Context:
     return context
 
 
-def close_context(context: Context) -> None:
-    """End what goes on, and remove the work folder with all uploads."""
+def close_context(context: Context, wait_s: float = 0.0) -> bool:
+    """End what goes on, and remove the work folder with all uploads; tell whether all work has ended by then."""
+    from iminet_viz.app._work import end_work
+
     for hook in context.hooks:
         if hook.moment == "close":
             hook.function()
+    ended = end_work(wait_s)
     shutil.rmtree(context.folder, ignore_errors=True)
+    return ended
 
 
 def in_a_sentence(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -122,7 +122,7 @@ def _header() -> str:
 def start_app(app: gr.Blocks, context: Context) -> None:
     """Serve the app from threads of its own; only what the context serves can be had."""
     settings = context.settings
-    gate = {"roots": context.roots, "uploads": context.folder / "uploads", "finders": context.finders}
+    gate: dict[str, Any] = {"roots": context.roots, "uploads": context.folder / "uploads", "finders": context.finders}
     hosts = {*LOCAL, settings.host} if settings.auth is None else ()
     app.launch(
         server_name=settings.host,
