@@ -51,7 +51,11 @@ from iminet_viz.patterns.evidence import MEASURES
 from iminet_viz.plotting import plot_pattern
 
 NEURON = "tl-iminet-conv123/imitation.conv1/12"
-PAIR = "tl-iminet-conv123/fc1/44"
+PAIR = next(
+    entry["id"]
+    for entry in json.loads((SHIPPED_GALLERY / "manifest.json").read_text())["entries"]
+    if entry["id"].startswith("tl-iminet-conv123/fc1/")
+)
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">\'"&{{value}}${value}'
 
 

@@ -68,7 +68,7 @@ class Gate:
         if not is_known(scope):
             await refuse(401, b"Log in first.")
             return
-        if scope["method"] == "POST" and "/gradio_api/" in scope["path"] and not scope["path"].endswith("/upload"):
+        if scope.get("method") == "POST" and "/gradio_api/" in scope["path"] and not scope["path"].endswith("/upload"):
             body = await read_body(receive)
             if names_address(body):
                 await refuse(403, b"The app fetches no address: send the sound itself.")
