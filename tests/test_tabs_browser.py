@@ -143,7 +143,7 @@ def test_cancel_ends_what_runs_and_nothing_else(page, app_url):
     choose(page, "#iv-compare-second", "tl-iminet-conv1")
     choose(page, "#iv-compare-neurons", "2")
     page.click("#iv-compare-run")
-    page.wait_for_selector("#iv-compare-page progress", timeout=SLOW)
+    page.wait_for_selector("#iv-compare-page .iv-doing:not(:has-text('Waiting'))", timeout=SLOW)  # it has its turn
     page.click("#iv-compare-cancel")
     page.wait_for_selector("#iv-compare-page >> text=Cancelled.")
     page.wait_for_function("document.querySelector('#iv-compare-cancel').disabled")
