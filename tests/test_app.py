@@ -4,11 +4,13 @@ import copy
 import dataclasses
 import html.parser
 import http.client
+import http.server
 import itertools
 import json
 import math
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -49,7 +51,11 @@ from iminet_viz.patterns.evidence import MEASURES
 from iminet_viz.plotting import plot_pattern
 
 NEURON = "tl-iminet-conv123/imitation.conv1/12"
-PAIR = "tl-iminet-conv123/fc1/44"
+PAIR = next(
+    entry["id"]
+    for entry in json.loads((SHIPPED_GALLERY / "manifest.json").read_text())["entries"]
+    if entry["id"].startswith("tl-iminet-conv123/fc1/")
+)
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">\'"&{{value}}${value}'
 
 
@@ -549,9 +555,11 @@ def test_a_stop_ends_the_work_on_sounds_and_on_further_patterns_too(context):
             tell(what, step, steps)
 
         run.tell = watched
-        finish(context, run, wish)
+        *_, (said, page) = make.follow(context, run, wish)
         assert told[-1] == stage and told.count(stage) == 1
-        assert run.entry is None and run.failure is None
+        assert f"Stopped at {stage}" in said and run.failure is None
+        assert {"pattern.png", "pattern.json", "imitation.npy"} <= set(run.entry["urls"]) and "pattern.png" in page
+        assert not [name for name in run.entry["urls"] if name.endswith((".wav", ".flac"))]
 
 
 def test_a_third_run_waits_says_so_and_can_be_stopped(context):
@@ -683,6 +691,9 @@ def test_the_verb_says_what_is_wrong_in_one_sentence(call, tmp_path):
         assert "USER:PASSWORD" in sentence(call("app", "--no-browser", "--auth", auth))
     assert "is no gallery" in sentence(call("app", "--no-browser", "--gallery", tmp_path))
     assert "give --auth" in sentence(call("app", "--no-browser", "--host", "0.0.0.0"))
+    (tmp_path / "text").write_text("no database, and no model")
+    for option in ("--study", "--model"):
+        assert str(tmp_path / "text") in sentence(call("app", "--no-browser", option, tmp_path / "text"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -832,6 +843,43 @@ def test_the_server_is_no_proxy(server):
         assert status == 403
 
 
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:PORT", "127.0.0.1.evil.example", "[::2]", "localhost@x"]
+)
+def test_the_server_answers_to_names_of_this_machine_only(server, host):
+    url = server[0].url
+    port = str(httpx.URL(url).port)
+    for path in ("", "gradio_api/file=@gallery/manifest.json"):
+        for own in (f"127.0.0.1:{port}", f"LOCALHOST:{port}", "localhost", f"[::1]:{port}"):
+            assert httpx.get(url + path, headers={"Host": own}).status_code == 200
+        assert httpx.get(url + path, headers={"Host": host.replace("PORT", port)}).status_code == 403
+
+
+@pytest.mark.parametrize("kind", ["call", "run", "queue/join", "call/v2"])
+def test_the_server_fetches_no_address(server, kind):
+    asked = threading.Event()
+
+    class Target(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.set()
+            self.send_error(404)
+
+    target = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Target)
+    threading.Thread(target=target.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{target.server_port}/x.wav"
+        file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+        body = json.dumps({"data": [file, file, "dtw"], "session_hash": "x", "fn_index": 0})
+        route = server[0].url + "gradio_api/" + (kind if kind == "queue/join" else f"{kind}/explain")
+        for text in (body, body.replace("path", "p\\u0061th"), body.replace("http:", "\\u0068ttp:")):
+            answer = httpx.post(route, content=text, headers={"content-type": "application/json"})
+            assert answer.status_code == 403 and "fetches no address" in answer.text
+        assert not asked.wait(0.5)
+    finally:
+        target.shutdown()
+        target.server_close()
+
+
 def test_files_with_odd_names_are_served_as_what_they_are(server):
     from gradio_client import Client
 
@@ -861,6 +909,14 @@ def test_endpoints_take_and_give_plain_values(server):
     assert len(client.predict(model=EVIL, no_warnings=True, api_name="/patterns")) == 1
     with pytest.raises(Refused, match="has no pattern"):
         client.predict("nothing", api_name="/pattern")
+    for no_id in ([1], {"a": 1}, 3, None):
+        with pytest.raises(Refused, match="has no pattern"):
+            client.predict(no_id, api_name="/pattern")
+    job = client.submit("tl-iminet-conv123", "imitation.conv1", 48, api_name="/make")
+    for _ in job:
+        pass
+    with pytest.raises(Refused, match="has neurons 0 to 47"):
+        job.result()
     with pytest.raises(Refused, match="has neurons 0 to 47"):
         client.predict("tl-iminet-conv123", "imitation.conv1", 48, api_name="/make")
     made = client.predict("tl-iminet-conv123", "imitation.conv1", 3, steps=3, sounds=[], api_name="/make")
@@ -912,9 +968,27 @@ def test_equal_uploads_are_two_and_one_is_gone_when_it_was_used(server, tmp_path
     assert len(found()) == 2  # the third, which was searched with, is gone
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_app_that_is_ended_while_a_pattern_is_made_ends_cleanly(number):
+    from gradio_client import Client
+
+    with running_app() as app:
+        job = Client(app.url, verbose=False).submit(
+            "tl-iminet-conv123", "recording.conv3", 5, steps=400, api_name="/make"
+        )
+        until = time.monotonic() + 60
+        while not any(made["step"] for made in job.outputs()) and time.monotonic() < until:
+            time.sleep(0.1)
+        app.process.send_signal(number)
+        assert app.process.wait(20) in (0, 130)  # not -6, of a thread that was in torch
+        assert not [path for path in app.temporary.iterdir() if not path.name.startswith(("torch", "library"))]
+
+
 def test_a_password_closes_everything():
     with running_app("--auth", "ann:pass:word") as app:
         listed = ("config", "gradio_api/info", "gradio_api/file=@gallery/figures/figure7.png")
+        for path in ("openapi.json", "docs", "gradio_api/file=@outline/1.json", "gradio_api/file=@gallery/none.png"):
+            assert httpx.get(app.url + path).status_code == 401, path  # what is there, and what is not, alike
         for path in listed:
             assert httpx.get(app.url + path).status_code == 401, path
         assert httpx.post(app.url + "login", data={"username": "ann", "password": "pass"}).status_code == 400

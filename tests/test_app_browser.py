@@ -39,6 +39,10 @@ def test_the_page_opens_in_both_themes_and_on_a_phone_without_sideways_scrolling
     page.wait_for_function(f"{dark} === {str(not before).lower()}")  # remembered
     page.set_viewport_size({"width": 400, "height": 850})
     page.wait_for_function("innerWidth === 400 && document.documentElement.scrollWidth <= 400")
+    right = "all => all.map((one) => one.getBoundingClientRect().right)"
+    heading = page.locator("#iv-pattern h3 > small").evaluate_all(right)
+    value = page.locator("#iv-pattern .iv-clips .iv-row b").evaluate_all(right)
+    assert heading[0] == pytest.approx(value[0], abs=2)  # it stands over its column
 
 
 def test_every_control_has_a_name(page, app_url):

@@ -143,14 +143,26 @@ def test_a_file_that_became_a_link_to_something_else_is_not_served(tmp_path, sco
     folder = tmp_path / "folder"
     save_audio(folder / "a.wav", tone(300, 0.4), RATE)
     save_audio(tmp_path / "elsewhere" / "b.wav", tone(400, 0.4), RATE)
-    (folder / "b.wav").symlink_to(tmp_path / "elsewhere" / "b.wav")  # a link that was added is a file of the library
+    (folder / "b.wav").symlink_to(tmp_path / "elsewhere" / "b.wav")  # found, but not to be had
+    (folder / "c.wav").symlink_to(folder / "a.wav")
+    save_audio(folder / "d.wav", tone(500, 0.4), RATE)
+    (tmp_path / "way").symlink_to(folder)  # the whole folder may be added by a link
+    open_index(tmp_path / "index", scorer).add(tmp_path / "way", workers=0)
     open_index(tmp_path / "index", scorer).add(folder, workers=0)
     context = open_context(AppSettings(index=tmp_path / "index"))
     try:
         own = Sounds(context)
         own._scorer = scorer
         own.open()
-        assert get(own, f"@sound/{file_id(folder / 'b.wav')}.wav")[0] == 200
+        for place, name in ((folder, "a"), (folder, "c"), (tmp_path / "way", "a"), (tmp_path / "way", "c")):
+            assert get(own, f"@sound/{file_id(place / f'{name}.wav')}.wav")[0] == 200
+        (folder / "d.wav").unlink()
+        (folder / "d.wav").symlink_to(tmp_path / "elsewhere" / "b.wav")  # another sound, outside
+        for place, name in ((folder, "b"), (folder, "d"), (tmp_path / "way", "d")):
+            assert get(own, f"@sound/{file_id(place / f'{name}.wav')}.wav")[0] == 403
+            assert own.find_hit(f"{file_id(place / f'{name}.wav')}-0-400") is None
+        own.remember(Search(own.hear(folder / "a.wav"), "t", "", own.search(own.hear(folder / "a.wav"), 9)), "t")
+        assert get(own, "@hits/t.csv")[0] == 200 and get(own, "@hits/t.zip")[0] == 403
         (tmp_path / "secret.txt").write_text("secret")
         (folder / "a.wav").unlink()
         (folder / "a.wav").symlink_to(tmp_path / "secret.txt")
@@ -528,6 +540,39 @@ def test_the_demo_library_is_made_once_and_goes_on_where_it_was(tmp_path, scorer
     assert third.job is None
     assert third.shelf.files == 6
     assert set(third.shelf.library.windows.files.licences) == {"CC0 1.0: synthesised, no recording was used"}
+
+
+def test_a_stopped_demo_library_has_what_was_made_and_goes_on(tmp_path, scorer, monkeypatch):
+    from iminet_viz.datasets._demo import concepts
+    from iminet_viz.index import Library
+
+    add = Library.add
+    monkeypatch.setattr(Library, "add", lambda self, *args, **named: add(self, *args, **{**named, "workers": 0}))
+    monkeypatch.setenv(_sounds.CACHE, str(tmp_path))
+    monkeypatch.setattr(concepts, "CONCEPTS", concepts.CONCEPTS[:4])
+    context = open_context(AppSettings())
+    own = Sounds(context)
+    made = []
+
+    def synthesise(concept, seed):
+        made.append(concept.label)
+        if len(made) == 2:
+            own.cancel()
+        return tone(200 + 100 * len(made), 0.4)
+
+    monkeypatch.setattr(concepts, "synthesise", synthesise)
+    try:
+        own._scorer = scorer
+        own.open()
+        wait_for(own.job)
+        assert own.shelf.files == 2 and own.job.said == "2 of 4 sounds are there" and own.job.cancelled
+        assert search.show_state(own)[4].visible and not search.show_state(own)[3].visible
+        own.make_demo()
+        wait_for(own.job)
+        assert own.shelf.files == 4 and own.job.said == "4 sounds are there" and len(made) == 4
+        assert not search.show_state(own)[4].visible
+    finally:
+        close_context(context)
 
 
 def test_a_cache_that_cannot_be_written_is_said(tmp_path, scorer, monkeypatch):

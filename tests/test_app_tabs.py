@@ -16,13 +16,14 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what gradio imports
-    from iminet_viz.app import compare, explain, study
+    from iminet_viz.app import compare, explain, make, study
 
 from iminet_viz.app import AppSettings
 from iminet_viz.app._context import SHIPPED_GALLERY, close_context, open_context
 from iminet_viz.app._work import Cancelled, Step, follow, progress_bar, sentence
 from iminet_viz.audio import read_native
 from iminet_viz.errors import AppError, CheckpointError, GalleryError, StudyError
+from iminet_viz.shipped import find_model
 from iminet_viz.study import fits_pool
 
 RATE = 16_000
@@ -181,6 +182,33 @@ def test_what_cannot_be_explained_is_one_sentence_without_a_place_on_this_machin
     assert str(clips["sweep"].parent) not in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_a_hit_of_a_model_that_cannot_be_explained_says_what_explains_it_instead(context, clips, tmp_path):
+    folder = shutil.copytree(find_model("tl-iminet-conv1"), tmp_path / "mine")
+    context.named.update({"mfcc", "mfcc+0.5*tl-iminet-conv1", "dtw+voice-search", "imisound", str(folder)})
+
+    def by(name: str) -> tuple[str, bool]:
+        chosen, said = explain.explained_by(context, name)
+        assert not said or (said.startswith(f"{name} ") and chosen in said and str(tmp_path) not in said)
+        return chosen, bool(said)
+
+    assert by("tl-iminet-scratch") == ("tl-iminet-scratch", False) and by("default") == ("voice-search", False)
+    assert by("mfcc") == ("voice-search", True) and by("imisound") == ("voice-search", True)
+    assert by("mfcc+0.5*tl-iminet-conv1") == ("tl-iminet-conv1", True)
+    assert by("dtw+voice-search") == ("dtw+voice-search", False)  # all of it aligns
+    assert by(str(folder)) == (str(folder), False)
+    other = str(shutil.copytree(folder, tmp_path / "other"))  # a path in a link alone
+    assert explain.explained_by(context, other)[0] == "voice-search"
+    with pytest.raises(AppError, match="no model"):
+        explained(context, clips["sweep"], clips["slower"], other)
+    chosen, said = explain.explained_by(context, "mfcc+0.5*tl-iminet-conv1")
+    figures, _ = explained(context, clips["sweep"], clips["slower"], "dtw", {"model": "dtw", "said": said})
+    assert figures["notes"][0] == said and said in explain.show(context, figures, _)
+    figures, _ = explained(context, clips["sweep"], clips["slower"], "dtw", {"model": chosen, "said": said})
+    assert said not in figures["notes"]
+    figures, _ = explained(context, clips["sweep"], clips["slower"], str(folder))
+    assert figures["kind"] != "alignment" and str(tmp_path) not in explain.show(context, figures, _)
+
+
 def test_the_same_sound_on_both_sides_is_said(context, clips, tmp_path):
     other = tmp_path / "other.wav"
     shutil.copyfile(clips["sweep"], other)
@@ -219,8 +247,32 @@ def test_the_shipped_report_is_there_at_once_with_every_claim_and_layer(context,
     assert page.count('class="iv-finding"') == measured
     for layer in shipped.numbers["layers"]:
         assert f"{layer['cka']:.2f} [" in page
-    *_, last = compare.compare_models(context, *shipped.models, 4)
-    assert last.result.folder == shipped.folder
+    for neurons in (compare.AS_SHIPPED, 24):
+        *_, last = compare.compare_models(context, *shipped.models, neurons)
+        assert last.result.folder == shipped.folder
+    assert "The report of the gallery: " in page and "24 neurons of each layer" in page
+
+
+def test_another_number_of_neurons_is_another_report(context, shipped, tmp_path, monkeypatch):
+    from iminet_viz import comparison_report
+
+    asked = []
+
+    def build_report(first, second, out, clips, settings, **_):
+        asked.append(settings.neurons)
+        raise AppError("that is all")
+
+    monkeypatch.setattr(comparison_report, "build_report", build_report)
+    monkeypatch.setattr(compare, "made_here", lambda _: tmp_path)
+    for models, neurons in ((shipped.models, 8), (("tl-iminet-conv123", "tl-iminet-conv1"), compare.AS_SHIPPED)):
+        with pytest.raises(AppError, match="that is all"):
+            list(compare.compare_models(context, *models, neurons))
+    assert asked == [8, 4]
+    with pytest.raises(AppError, match="only the shipped report has 24 neurons"):
+        list(compare.compare_models(context, "tl-iminet-conv123", "tl-iminet-conv1", 24))
+    own = shutil.copytree(shipped.folder, tmp_path / "own")
+    context.serve("own", own)
+    assert "Made on this machine: " in compare.show(context, compare.read_report(context, own))
 
 
 def correlations(page: str) -> list[float]:
@@ -297,6 +349,41 @@ def test_foreign_words_of_a_report_stay_text(context, shipped):
     other = dataclasses.replace(shipped, numbers=numbers)
     page = compare.show(context, other) + compare.show_twins(context, other, compare.ALL, "best", False, 0)[0]
     assert "<img src=x" not in page and "&lt;img src=x" in page
+
+
+def test_a_comparison_at_work_changes_nothing_for_who_uses_the_same_nets(tmp_path, clips, monkeypatch):
+    """Optimising swaps a network's units for leaky ones; here it is held while they are swapped."""
+    from iminet_viz import comparison_report
+    from iminet_viz.patterns.leaky import leaky
+
+    opened = open_context(AppSettings())
+    swapped, go_on = threading.Event(), threading.Event()
+
+    def build_report(first, second, *_, **__):
+        with leaky(first.network), leaky(second.network):
+            swapped.set()
+            assert go_on.wait(60)
+        raise AppError("that is all")
+
+    def numbers() -> list:
+        run = make.Run()
+        list(make.follow(opened, run, make.Wish("tl-iminet-conv123", "imitation.conv1", 12, steps=3, sounds=())))
+        return [run.entry["activation"], run.entry["evidence"], study.excite(opened, clips["sweep"])]
+
+    monkeypatch.setattr(comparison_report, "build_report", build_report)
+    monkeypatch.setattr(compare, "made_here", lambda _: tmp_path)
+    try:
+        alone = numbers()
+        steps = compare.compare_models(opened, "tl-iminet-conv123", "tl-iminet-conv1", 2)
+        next(steps)
+        assert swapped.wait(60)
+        assert repr(numbers()) == repr(alone)
+        go_on.set()
+        with pytest.raises(AppError, match="that is all"):
+            list(steps)
+    finally:
+        go_on.set()
+        close_context(opened)
 
 
 # --- listen test ----------------------------------------------------------------------------------------------------

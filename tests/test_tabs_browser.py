@@ -66,6 +66,7 @@ def test_an_explanation_shows_how_far_it_is_and_can_be_cancelled(page, app_url, 
     drop(page, "#iv-explain-query", clips["slower"])
     drop(page, "#iv-explain-candidate", clips["sweep"])
     choose(page, "#iv-explain-model", "tl-iminet-conv123")
+    assert page.is_disabled("#iv-explain-cancel")
     page.click("#iv-explain-run")
     page.wait_for_selector("#iv-explain-page progress[value]", timeout=SLOW)
     page.wait_for_function("Number(document.querySelector('#iv-explain-page progress')?.value) > 4", timeout=SLOW)
@@ -123,6 +124,35 @@ def test_the_comparison_opens_at_once_and_its_twins_are_sorted_filtered_and_turn
     page.locator(".iv-twin [data-iv=play]").first.click()
     page.wait_for_function("document.querySelector('.iv-twin audio').currentTime > 0.05")
     narrow(page)
+    label = page.locator("#iv-compare-pictured label")
+    assert label.evaluate("one => one.getBoundingClientRect().height") < 32  # one line
+    for place in ("first", "second", "neurons", "layer"):  # no text below the arrow
+        right = "one => one.getBoundingClientRect().right"
+        arrow = page.locator(f"#iv-compare-{place} .icon-wrap").evaluate("one => one.getBoundingClientRect().left")
+        assert page.locator(f"#iv-compare-{place} input").evaluate(right) <= arrow + 1
+    numbers = page.locator(".iv-compared .iv-scroll").first
+    assert numbers.evaluate("one => one.scrollWidth > one.clientWidth")
+    assert "local" in numbers.evaluate("one => getComputedStyle(one).backgroundAttachment")
+
+
+def test_cancel_ends_what_runs_and_nothing_else(page, app_url):
+    page.goto(app_url + "?tab=compare")
+    page.wait_for_selector(".iv-twin", timeout=SLOW)
+    assert page.is_disabled("#iv-compare-cancel")
+    assert "The report of the gallery" in page.locator(".iv-compared").inner_text()
+    choose(page, "#iv-compare-second", "tl-iminet-conv1")
+    choose(page, "#iv-compare-neurons", "2")
+    page.click("#iv-compare-run")
+    page.wait_for_selector("#iv-compare-page .iv-doing:not(:has-text('Waiting'))", timeout=SLOW)  # it has its turn
+    page.click("#iv-compare-cancel")
+    page.wait_for_selector("#iv-compare-page >> text=Cancelled.")
+    page.wait_for_function("document.querySelector('#iv-compare-cancel').disabled")
+    assert not page.locator(".iv-twin").first.is_visible()  # those of the other pair
+    choose(page, "#iv-compare-second", "tl-iminet-scratch")
+    choose(page, "#iv-compare-neurons", "As shipped, else 4")
+    page.click("#iv-compare-run")
+    page.wait_for_selector(".iv-twin", timeout=SLOW)
+    assert page.is_disabled("#iv-compare-cancel")
 
 
 def answer(page, key: str) -> None:

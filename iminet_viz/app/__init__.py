@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import socket
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
 M_ARENA_MAX, POOLS = -8, 2  # of malloc.h
+END_S, INTERRUPTED = 5.0, 130  # how long work is waited for; the status of a program that was interrupted
 
 
 def make_app(settings: AppSettings | None = None) -> gr.Blocks:
@@ -36,9 +39,11 @@ def launch(settings: AppSettings | None = None) -> None:
     Raises:
         AppError: the port is taken, or it would be open to the network without a password.
         GalleryError: the gallery of the settings is none.
+        IminetVizError: the model or the study of the settings is none.
     """
     settings = settings or AppSettings()
     _check(settings)
+    _check_files(settings)
     _share_memory()
     context = open_context(settings)  # before gradio is loaded, which makes folders where this says
     from iminet_viz.app._frame import NAME, build_app, start_app
@@ -58,7 +63,10 @@ def launch(settings: AppSettings | None = None) -> None:
         if app is not None:
             with contextlib.suppress(Exception):  # it never started
                 app.close(verbose=False)
-        close_context(context)
+        ended = close_context(context, END_S if app is not None else 0.0)
+    if not ended:  # a thread in torch would abort the process, with a message that helps nobody
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
 
 
 def _share_memory() -> None:
@@ -90,6 +98,22 @@ def _check(settings: AppSettings) -> None:
                 raise AppError(
                     f"port {settings.port} of {settings.host} cannot be had ({error.strerror}); take another by --port"
                 ) from None
+
+
+def _check_files(settings: AppSettings) -> None:
+    """Open what the user named, so that a mistake is told now, not to who comes first.
+
+    Raises:
+        IminetVizError: see :func:`launch`.
+    """
+    if settings.study is not None:
+        from iminet_viz.study import Study
+
+        Study(settings.study)
+    if settings.model != "default":
+        from iminet_viz.scoring import load_scorer
+
+        load_scorer(settings.model)
 
 
 __all__ = ["AppSettings", "Context", "launch", "make_app"]

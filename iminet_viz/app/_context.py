@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import dataclasses
 import functools
 import html
@@ -127,6 +128,7 @@ class Context:
     hooks: list[Hook] = dataclasses.field(default_factory=list)
     searches: list[Search] = dataclasses.field(default_factory=list)  # what the tab Search offers to others
     models: dict[str, TrainedModel] = dataclasses.field(default_factory=dict)
+    named: set[str] = dataclasses.field(default_factory=set)  # models that who runs the app named: may be paths
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 
     @functools.cached_property
@@ -135,7 +137,7 @@ class Context:
         return Uploads(self.folder / "uploads")
 
     def model(self, name: str) -> TrainedModel:
-        """Load a model once; the copy is shared, so it must not be changed (``copy.deepcopy`` its network to optimise).
+        """Load a model once; it is shared, so it must not be changed: :meth:`own_model` is for who does.
 
         Raises:
             CheckpointError: there is no such shipped model, or it is damaged.
@@ -150,6 +152,11 @@ class Context:
                     self.models.pop(next(iter(self.models)))
                 self.models[name] = load_model(name)
             return self.models[name]
+
+    def own_model(self, name: str) -> TrainedModel:
+        """A copy of a model for one user: optimising swaps parts of its network while others run theirs."""
+        shared = self.model(name)
+        return dataclasses.replace(shared, network=copy.deepcopy(shared.network))
 
     def link(self, tab: str, **query: object) -> str:
         """Address of a tab's state, for ``href``; relative, so that it works behind any host."""
@@ -265,12 +272,16 @@ def open_context(settings: AppSettings) -> Context:
     return context
 
 
-def close_context(context: Context) -> None:
-    """End what goes on, and remove the work folder with all uploads."""
+def close_context(context: Context, wait_s: float = 0.0) -> bool:
+    """End what goes on, and remove the work folder with all uploads; tell whether all work has ended by then."""
+    from iminet_viz.app._work import end_work
+
     for hook in context.hooks:
         if hook.moment == "close":
             hook.function()
+    ended = end_work(wait_s)
     shutil.rmtree(context.folder, ignore_errors=True)
+    return ended
 
 
 def in_a_sentence(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from gradio import route_utils
 from starlette.middleware import Middleware
 
 from iminet_viz.app._context import Context, Hook, in_a_sentence, tag
-from iminet_viz.app._gate import Gate
+from iminet_viz.app._gate import LOCAL, Gate
 from iminet_viz.app._theme import make_theme, read_asset
 from iminet_viz.errors import IminetVizError
 
@@ -122,7 +122,8 @@ def _header() -> str:
 def start_app(app: gr.Blocks, context: Context) -> None:
     """Serve the app from threads of its own; only what the context serves can be had."""
     settings = context.settings
-    uploads = context.folder / "uploads"
+    gate: dict[str, Any] = {"roots": context.roots, "uploads": context.folder / "uploads", "finders": context.finders}
+    hosts = {*LOCAL, settings.host} if settings.auth is None else ()
     app.launch(
         server_name=settings.host,
         server_port=settings.port,
@@ -143,7 +144,7 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         pwa=False,
         favicon_path=Path(__file__).with_name("icon.png"),
         footer_links=["api"],  # its settings hold a theme, which our button does, and offers to record the screen
-        app_kwargs={"middleware": [Middleware(Gate, roots=context.roots, uploads=uploads, finders=context.finders)]},
+        app_kwargs={"middleware": [Middleware(Gate, **gate, hosts=hosts)]},
         theme=make_theme(),
         css=read_asset("app.css") + read_asset("judge.css"),
         head=f"<script>{read_asset('app.js')}</script>",

@@ -138,6 +138,7 @@ class Sounds:
         self.ready = threading.Event()  # opened, for better or worse
         self._scorer: Any = None
         self._worker: threading.Thread | None = None
+        self._closing = False
         self._lock = threading.Lock()  # of what follows, and of job
         self._renewing = threading.Lock()
         self._searches: OrderedDict[str, Search] = OrderedDict()
@@ -172,10 +173,10 @@ class Sounds:
                 from iminet_viz.datasets import demo
 
                 self.path = cache_folder() / f"demo-{demo.VERSION}" / f"index-{self._scorer.fingerprint}"
+            self.context.named.add(self._scorer.name)
             self.renew()
             self._warm_up()
-            if self.is_demo and not (self.path.parent / f"{self.path.name}.json").is_file():
-                self._begin(Job("Making the demo library", "sound"), self._make_demo)
+            self.make_demo()
         except IminetVizError as error:
             self.error = str(error)
         except OSError as error:
@@ -185,6 +186,27 @@ class Sounds:
             raise
         finally:
             self.ready.set()
+
+    @property
+    def is_unfinished(self) -> bool:
+        """The demo library is not whole, and nobody is at it."""
+        idle = self.job is None or not self.job.running
+        return idle and self.is_demo and self.path is not None and not self._mark.is_file()
+
+    @property
+    def _mark(self) -> Path:
+        """The file that says that the demo library is whole."""
+        assert self.path is not None
+        return self.path.parent / f"{self.path.name}.json"
+
+    def make_demo(self) -> None:
+        """Begin to make the demo library, or go on with it, where it is not whole.
+
+        Raises:
+            LibraryError: something else is being added.
+        """
+        if self.is_unfinished:
+            self._begin(Job("Making the demo library", "sound"), self._make_demo)
 
     def _warm_up(self) -> None:
         """Compile and load what the first search would wait for."""
@@ -317,7 +339,10 @@ class Sounds:
     # --- what can be had of a file ---
 
     def path_of(self, key: str) -> Path | None:
-        """The file of an id, if it is in the library, still there, and a sound by its name, links followed."""
+        """The file of an id, if it is in the library, still there, and a sound by its name, links followed.
+
+        Links may lead about in the folder that was added, not out of it: a file may become one after it was added.
+        """
         shelf = self.shelf
         row = None if shelf is None else shelf.by_id.get(key)
         if shelf is None or row is None:
@@ -325,8 +350,14 @@ class Sounds:
         path = Path(shelf.library.windows.files.paths[row])
         try:
             real = Path(os.path.realpath(path))
-            return path if real.is_file() and real.suffix.lower() in SUFFIXES else None
-        except OSError:
+            if not (real.is_file() and real.suffix.lower() in SUFFIXES):
+                return None
+            if real != path:
+                (root,) = shelf.library._read_table(["root"], f"window = 0 AND id = '{key}'")["root"].to_pylist()
+                if not real.is_relative_to(os.path.realpath(os.fsdecode(root))):
+                    return None
+            return path
+        except (OSError, ValueError, LibraryError):
             return None
 
     def find_sound(self, what: str) -> Path | None:
@@ -384,6 +415,7 @@ class Sounds:
         if search is None or search.answer is None:
             return None
         answer = search.answer
+        from iminet_viz.index import file_id
         from iminet_viz.retrieval import to_csv, to_json, to_m3u
 
         texts = {"csv": to_csv, "json": to_json, "m3u": to_m3u}
@@ -391,7 +423,9 @@ class Sounds:
         if kind in texts:
             write = texts[kind]
             return self._once(name, lambda to: to.write_text(write(answer), encoding="utf-8", errors="replace"))
-        return self._once(name, lambda to: _save_zip(answer, to, self.context.scratch())) if kind == "zip" else None
+        if kind != "zip" or any(self.path_of(file_id(hit.path)) is None for hit in answer.hits):
+            return None
+        return self._once(name, lambda to: _save_zip(answer, to, self.context.scratch()))
 
     def _once(self, name: str, write: Callable[[Path], Any]) -> Path | None:
         """A file of the folder of found ones, written if it is not there."""
@@ -441,6 +475,7 @@ class Sounds:
 
     def close(self) -> None:
         """End the work in the background at the next file."""
+        self._closing = True
         self.cancel()
         if self._worker is not None:
             self._worker.join(CLOSE_S)
@@ -470,6 +505,7 @@ class Sounds:
         return job
 
     def _add(self, job: Job, folder: str | Path, *, count: bool = True) -> None:
+        """Add a folder; what was made for the demo library (not counted) is added though its making was stopped."""
         from iminet_viz.imitator.batch import cores
         from iminet_viz.retrieval import SoundLibrary
 
@@ -488,8 +524,9 @@ class Sounds:
                 last = time.monotonic()
                 took = last - begun
 
+        stop = job.stop.is_set if count else lambda: self._closing
         # a core is left to those who search
-        added = library.add(folder, workers=max(1, cores() - 1), report=report, stop=job.stop.is_set)
+        added = library.add(folder, workers=max(1, cores() - 1), report=report, stop=stop)
         self.renew()
         job.failures += [(one_line(Path(path)), reason) for path, reason in [*added.unlisted, *added.failures]]
         if count:
@@ -514,15 +551,15 @@ class Sounds:
         while step < len(order) and not job.stop.is_set():
             for concept in order[step : step + DEMO_STEP]:
                 if job.stop.is_set():
-                    return
+                    break
                 make_demo_sound(folder, concept)
                 job.done += 1
             step += DEMO_STEP
             self._add_demo(job, folder)
-        if not job.stop.is_set():
-            with atomic_path(self.path.parent / f"{self.path.name}.json") as temporary:
+        if job.done == len(order):
+            with atomic_path(self._mark) as temporary:
                 temporary.write_text(json.dumps({"sounds": len(order), "seed": DEMO_SEED}), encoding="utf-8")
-            job.said = f"{len(order)} sounds are there"
+        job.said = f"{job.done}{f' of {len(order)}' * (job.done < len(order))} sounds are there"
 
     def _add_demo(self, job: Job, folder: Path) -> None:
         """Index what is there; another app on this machine may be at the same."""

@@ -15,16 +15,21 @@ raises, so that it ends too.
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 from typing import Generic, TypeVar
 
 from iminet_viz.app._context import Markup, tag
 
+OURS = Path(__file__).parent.parent  # as the code of its modules names it
 T = TypeVar("T")
 Report = Callable[[str, float], None]  # what is being done, the share that is done
 EVERY_S = 0.3
+ENDS: set[threading.Event] = set()  # of all work that goes on: what ends it, for an app that ends
 
 
 class Cancelled(Exception):  # noqa: N818 (no error)
@@ -60,6 +65,7 @@ def follow(work: Callable[[Report], T], what: str = "") -> Iterator[Step[T]]:
             faults.append(fault)
 
     begun = time.monotonic()
+    ENDS.add(ended)
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
@@ -69,9 +75,36 @@ def follow(work: Callable[[Report], T], what: str = "") -> Iterator[Step[T]]:
                 yield Step(*state["at"], time.monotonic() - begun)
     finally:
         ended.set()
+        ENDS.discard(ended)
     if faults:
         raise faults[0]
     yield Step("", 1.0, time.monotonic() - begun, results[0])
+
+
+def end_work(seconds: float) -> bool:
+    """End all work, and wait for it; tell whether no other thread runs code of ours any more.
+
+    A thread that is in torch while Python ends takes the process down with it.
+    """
+    for end in [*ENDS]:
+        end.set()
+    until = time.monotonic() + seconds
+    while busy := _is_busy():
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    return not busy
+
+
+def _is_busy() -> bool:
+    """Tell whether a thread besides this one runs code of ours."""
+    for ident, frame in sys._current_frames().items():
+        at: FrameType | None = frame if ident != threading.get_ident() else None
+        while at is not None:
+            if Path(at.f_code.co_filename).is_relative_to(OURS):
+                return True
+            at = at.f_back
+    return False
 
 
 def progress_bar(step: Step[T]) -> Markup:

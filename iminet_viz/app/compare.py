@@ -30,6 +30,7 @@ SORTS = {
     "second": "Neurons of the second net",
 }
 NEURONS = [2, 4, 8]  # of each layer, where a report is made
+AS_SHIPPED, USUAL = 0, 4  # neurons: of the shipped report, or where there is none
 BADGES = {"holds": "iv-beats", "does not hold": "iv-warn"}
 ALL = "all"
 
@@ -46,6 +47,11 @@ class Found:
         """The pre-trained one, the one from scratch."""
         first, second = (str(model["name"]) for model in self.numbers["models"])
         return first, second
+
+    @property
+    def neurons(self) -> int:
+        """Drawn of each layer."""
+        return int(self.numbers.get("settings", {}).get("neurons", 0))
 
     @property
     def layers(self) -> list[str]:
@@ -82,9 +88,12 @@ def build(context: Context) -> None:
     with gr.Row(elem_classes="iv-actions"):
         one = gr.Dropdown(names, value=names[0], label="With pre-training", min_width=180, elem_id="iv-compare-first")
         other = gr.Dropdown(names, value=names[-1], label="Against", min_width=180, elem_id="iv-compare-second")
-        neurons = gr.Dropdown(NEURONS, value=4, label="Neurons a layer", min_width=130, elem_id="iv-compare-neurons")
+        numbers = [(f"As shipped, else {USUAL}", AS_SHIPPED), *((str(one), one) for one in NEURONS)]
+        neurons = gr.Dropdown(
+            numbers, value=AS_SHIPPED, label="Neurons a layer", min_width=170, elem_id="iv-compare-neurons"
+        )
         run = gr.Button("Compare", variant="primary", min_width=110, elem_id="iv-compare-run")
-        cancel = gr.Button("Cancel", min_width=110, elem_id="iv-compare-cancel")
+        cancel = gr.Button("Cancel", min_width=110, interactive=False, elem_id="iv-compare-cancel")
     page = gr.HTML(nothing_yet(), js_on_load=None, elem_id="iv-compare-page", apply_default_css=False)
     place, turned = gr.State(""), gr.State(0)  # folder of the report; page of twins
     with gr.Column(visible=False, elem_id="iv-compare-twins") as drawer:
@@ -110,6 +119,10 @@ def build(context: Context) -> None:
     def still(shown: Any) -> tuple[Any, ...]:
         return shown, gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
+    def wait() -> tuple[Any, ...]:
+        """The twins of another pair would stand below what is made."""
+        return progress_bar(Step("Waiting for its turn", 0.0, 0.0)), gr.Column(visible=False), able(True)
+
     def begin(place: str) -> tuple[Any, ...]:
         """What the gallery holds, when the tab is first opened."""
         found = None if place else find_shipped(context)
@@ -118,20 +131,22 @@ def build(context: Context) -> None:
     def work(first: str, second: str, count: float) -> Iterator[tuple[Any, ...]]:
         try:
             for step in compare_models(context, first, second, int(count)):
-                yield still(progress_bar(step)) if step.result is None else open_report(step.result)
+                shown = still(progress_bar(step)) if step.result is None else open_report(step.result)
+                yield *shown, able(step.result is None)
         except Cancelled:
             return
         except IminetVizError as error:
-            yield still(sentence(error))
+            yield *still(sentence(error)), able(False)
 
     def turn(by: int, place: str, layer: str, sort: str, pictured: bool, turned: int) -> tuple[Markup, int]:
         return show_twins(context, read_report(context, Path(place)), layer, sort, pictured, turned + by if by else 0)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [page, place, turned, drawer, layer, pictured, twins]
-    waiting = run.click(lambda: progress_bar(Step("Waiting for its turn", 0.0, 0.0)), None, page, queue=False, **quiet)
-    made = waiting.then(work, [one, other, neurons], shown, concurrency_limit=1, concurrency_id="heavy", **quiet)
-    cancel.click(lambda: cancelled(), None, page, cancels=[made], queue=False, **quiet)
+    waiting = run.click(wait, None, [page, drawer, cancel], queue=False, **quiet)
+    heavy: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "heavy", **quiet}
+    made = waiting.then(work, [one, other, neurons], [*shown, cancel], **heavy)
+    cancel.click(lambda: (cancelled(), able(False)), None, [page, cancel], cancels=[made], queue=False, **quiet)
     state = [place, layer, sort, pictured, turned]
     for control in (layer, sort, pictured):
         control.input(functools.partial(turn, 0), state, [twins, turned], **quiet)
@@ -139,11 +154,11 @@ def build(context: Context) -> None:
     forth.click(functools.partial(turn, 1), state, [twins, turned], **quiet)
     context.on_select("compare", begin, [place], [*shown, one, other])
 
-    def compare(first: str, second: str, neurons: int = 4) -> Iterator[dict]:
+    def compare(first: str, second: str, neurons: int = 0) -> Iterator[dict]:
         """Compare two nets: yields how far it is, and at last all numbers of the report.
 
-        What the gallery holds is there at once, another pair is made: some minutes. Cancelling the job stops the work;
-        the next one goes on from there.
+        What the gallery holds is there at once where neurons (of each layer) is 0 or the number of that; other pairs
+        or numbers (2, 4, 8; 0 is 4) are made: some minutes. Cancelling stops the work; the next one goes on from there.
         """
         for step in compare_models(context, first, second, neurons):
             if step.result is None:
@@ -222,14 +237,18 @@ def compare_models(context: Context, first: str, second: str, neurons: int) -> I
             raise AppError(f"no model {name!r} with stored activations, expected one of: {', '.join(names)}")
     if first == second:
         raise AppError("two different models are needed")
-    if neurons not in NEURONS:
-        raise AppError(f"{neurons} neurons of each layer, expected one of: {', '.join(map(str, NEURONS))}")
     shipped = find_shipped(context)
-    models = [context.model(name) for name in (first, second)]
-    marks = [model.fingerprint for model in models]
-    if shipped and [model.get("fingerprint") for model in shipped.numbers["models"]] == marks:
+    count = shipped.neurons if shipped else AS_SHIPPED
+    if neurons not in (known := sorted({AS_SHIPPED, *NEURONS, count})):
+        raise AppError(f"{neurons} neurons of each layer, expected one of: {', '.join(map(str, known))}")
+    marks = [context.model(name).fingerprint for name in (first, second)]
+    same = shipped and [model.get("fingerprint") for model in shipped.numbers["models"]] == marks
+    if shipped and same and neurons in (AS_SHIPPED, count):
         yield Step("", 1.0, 0.0, shipped)
         return
+    neurons = neurons or USUAL
+    if neurons not in NEURONS:
+        raise AppError(f"only the shipped report has {neurons} neurons of each layer: iminet-viz compare makes others")
 
     def work(report: Report) -> Found:
         report("Matching neurons", 0.0)
@@ -244,6 +263,7 @@ def compare_models(context: Context, first: str, second: str, neurons: int) -> I
                 report(what or "Writing the report", 0.8 * done / max(total, 1))
 
             # with its pictures, before the page that says that it is whole
+            models = [context.own_model(name) for name in (first, second)]  # it swaps parts of them
             compared = build_report(models[0], models[1], out, None, settings, progress=tell)
             write_twins(out / "twins", compared, report)
         return read_report(context, out)
@@ -290,6 +310,11 @@ def _pictures(context: Context, found: Found, layer: str, side: int, neuron: int
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
+def able(runs: bool) -> gr.Button:
+    """Cancel, which has something to end only while something runs."""
+    return gr.Button(interactive=runs)
+
+
 def nothing_yet() -> Markup:
     """What to do first."""
     return empty_state(
@@ -314,8 +339,10 @@ def show(context: Context, found: Found) -> Markup:
     clips = numbers.get("clips", {})
     settings = numbers.get("settings", {})
     nets = settings.get("random_nets", 0)
+    shipped = context.gallery.folder is not None and found.folder == context.gallery.folder / SHIPPED
     facts = (
-        f"{plural(int(clips.get('n', 0)), 'clip')}, {settings.get('neurons')} neurons of each layer drawn by seed "
+        f"{'The report of the gallery' if shipped else 'Made on this machine'}: "
+        f"{plural(int(clips.get('n', 0)), 'clip')}, {found.neurons} neurons of each layer drawn by seed "
         f"{settings.get('seed')}, {plural(int(nets), 'random net')} of the same architecture."
     )
     rows = [_claim(key, claim) for key, claim in numbers["claims"].items()]

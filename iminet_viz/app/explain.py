@@ -18,12 +18,13 @@ from iminet_viz.app._figure import Sound, empty_state, number, percent, player, 
 from iminet_viz.app._plates import wide_picture
 from iminet_viz.app._work import Cancelled, Report, Step, follow, progress_bar, sentence
 from iminet_viz.errors import AppError, IminetVizError
-from iminet_viz.shipped import find_model, read_json, shipped_models
+from iminet_viz.shipped import DEFAULT_SEARCH, find_model, read_fusion, read_json, shipped_models
 
 ROLES = ("imitation", "recording")
 UNTRAINED = {"dtw": "dtw", "dtw-mfcc": "dtw-mfcc"}
-DEFAULT = "voice-search"
-EXPLAINED = ("tl-iminet", "iminet", "recurrent", "aligned")  # kinds of nets that have two towers, or align
+DEFAULT = DEFAULT_SEARCH
+ALIGN = ("aligned", "joint")  # kinds of nets
+EXPLAINED = ("tl-iminet", "iminet", "recurrent", *ALIGN)  # they have two towers, or align
 NAME_LENGTH = 80  # of a file, where it is shown
 SHOWN_UNITS = 6
 
@@ -51,7 +52,7 @@ def build(context: Context) -> None:
         candidate = gr.Audio(label="Recording", elem_id="iv-explain-candidate", buttons=["download"], **sounds)
     with gr.Row(elem_classes="iv-actions"):
         model = gr.Dropdown(
-            explainable_models(),
+            explainable_models(context),
             value=DEFAULT,
             label="Model",
             info="Those that align say which moments met, in seconds; TL-IMINET and IMINET which cells count, in "
@@ -61,48 +62,61 @@ def build(context: Context) -> None:
             min_width=280,
         )
         run = gr.Button("Explain", variant="primary", elem_id="iv-explain-run", scale=1, min_width=120)
-        cancel = gr.Button("Cancel", variant="secondary", elem_id="iv-explain-cancel", scale=1, min_width=120)
+        cancel = gr.Button(
+            "Cancel", variant="secondary", interactive=False, elem_id="iv-explain-cancel", scale=1, min_width=120
+        )
     page = gr.HTML(nothing_yet(), js_on_load=None, elem_id="iv-explain-page", apply_default_css=False)
     called, asked = gr.State({}), gr.State("")  # names that a link gave; changes where a link came
 
-    def start(query: str | None, candidate: str | None) -> Markup:
-        return waiting() if query and candidate else nothing_yet(query, candidate)
+    def able(runs: bool) -> gr.Button:
+        """Cancel, which has something to end only while something runs."""
+        return gr.Button(interactive=runs)
 
-    def work(query: str | None, candidate: str | None, model: str, called: Mapping[str, str]) -> Iterator[Markup]:
+    def start(query: str | None, candidate: str | None) -> tuple[Markup, gr.Button]:
+        both = bool(query and candidate)
+        return waiting() if both else nothing_yet(query, candidate), able(both)
+
+    def work(
+        query: str | None, candidate: str | None, model: str, called: Mapping[str, str]
+    ) -> Iterator[tuple[Markup, gr.Button]]:
         if not query or not candidate:
-            yield nothing_yet(query, candidate)
+            yield nothing_yet(query, candidate), able(False)
             return
         try:
             for step in explain_files(context, Path(query), Path(candidate), model, called):
-                yield progress_bar(step) if step.result is None else show(context, *step.result)
+                shown = progress_bar(step) if step.result is None else show(context, *step.result)
+                yield shown, able(step.result is None)
         except Cancelled:
             return
         except IminetVizError as error:
-            yield sentence(error)
+            yield sentence(error), able(False)
 
     def arrive(link: Mapping[str, str]) -> tuple[Any, ...]:
         """A hit's "why": clips by their tokens, model by its name."""
         clips = [context.kept(link.get(key, "")) for key in ("query", "candidate")]
-        wanted = link.get("model", "")
-        chosen = wanted if wanted in [name for _, name in explainable_models()] else DEFAULT
-        given = {role: link.get(f"{key}_name", "") for role, key in zip(ROLES, ("query", "candidate"), strict=True)}
+        chosen, said = explained_by(context, link.get("model", ""))
+        models = gr.Dropdown(choices=explainable_models(context, chosen), value=chosen)
+        given: dict[str, str] = {"model": chosen, "said": said} | {
+            role: link.get(f"{key}_name", "") for role, key in zip(ROLES, ("query", "candidate"), strict=True)
+        }
         if None in clips:
             gone = "query" in link or "candidate" in link
             text = "The sounds of this link are gone: they are kept for an hour. Search again, or drop the files here"
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip(), sentence(text) if gone else gr.skip()
+            return *(gr.skip() for _ in range(5)), sentence(text) if gone else gr.skip(), gr.skip()
         shown = [context.uploads.copy(clip) for clip in clips if clip is not None]
-        return str(shown[0]), str(shown[1]), chosen, given, secrets.token_hex(4), waiting()
+        return str(shown[0]), str(shown[1]), models, given, secrets.token_hex(4), waiting(), able(True)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     clips = [query, candidate]
-    begun = run.click(start, clips, page, queue=False, **quiet)
-    by_button = begun.then(work, [*clips, model, called], page, concurrency_limit=1, concurrency_id="heavy", **quiet)
-    by_link = asked.change(work, [*clips, model, called], page, concurrency_limit=1, concurrency_id="heavy", **quiet)
-    cancel.click(lambda: cancelled(), None, page, cancels=[by_button, by_link], queue=False, **quiet)
+    heavy: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "heavy", **quiet}
+    shown, given = [page, cancel], [*clips, model, called]
+    begun = run.click(start, clips, shown, queue=False, **quiet)
+    ends = [begun.then(work, given, shown, **heavy), asked.change(work, given, shown, **heavy)]
+    cancel.click(lambda: (cancelled(), able(False)), None, shown, cancels=ends, queue=False, **quiet)
     for own, role in zip(clips, ROLES, strict=True):
         hold(context, own, role)
-        own.input(lambda called, role=role: {**called, role: ""}, called, called, queue=False, **quiet)
-    context.on_visit("explain", arrive, [query, candidate, model, called, asked, page])
+        own.input(lambda called, role=role: {**called, role: "", "said": ""}, called, called, queue=False, **quiet)
+    context.on_visit("explain", arrive, [query, candidate, model, called, asked, page, cancel])
 
     def api(query: str, candidate: str, model: str) -> tuple[dict[str, Any], str]:
         if not query or not candidate:
@@ -142,19 +156,57 @@ def hold(context: Context, sound: gr.Audio, place: str) -> None:
 # --- the work -------------------------------------------------------------------------------------------------------
 
 
-def explainable_models() -> list[tuple[str, str]]:
-    """What can be asked why: ``(shown, name)``, the default first."""
-    found = []
-    for name in shipped_models():
-        config = read_json(find_model(name) / "config.json")
-        if name != DEFAULT and config.get("kind") in EXPLAINED:
-            found.append((name, name))
+def explainable_models(context: Context, more: str = "") -> list[tuple[str, str]]:
+    """What can be asked why: ``(shown, name)``, the default first; ``more`` is what a search's model comes to."""
+    found = [(name, name) for name in shipped_models() if name != DEFAULT and kind_of(name) in EXPLAINED]
+    known = (DEFAULT, *UNTRAINED, *(name for name, _ in found))
+    own = {name for name in (more, context.settings.model) if name not in (*known, "default")}
+    found += [(shown_name(name), name) for name in sorted(own) if explained_by(context, name) == (name, "")]
     found.sort(key=lambda pair: (not pair[1].startswith("tl-"), pair[1] != "tl-iminet-conv123", pair[1]))
     return [
         (f"{DEFAULT} (default)", DEFAULT),
         *found,
         *((f"{shown} (untrained)", name) for name, shown in UNTRAINED.items()),
     ]
+
+
+def kind_of(name: str) -> str:
+    """Kind of a model's network; of an untrained baseline its name, of what is none nothing."""
+    try:
+        return name if name in UNTRAINED else str(read_json(find_model(name) / "config.json").get("kind"))
+    except IminetVizError:
+        return ""
+
+
+def explained_by(context: Context, name: str) -> tuple[str, str]:
+    """What explains a hit of a model, and a sentence where that is not the model itself."""
+    if name in ("", "default"):
+        return DEFAULT, ""
+    own = name in (context.settings.model, *context.named)  # a path in somebody else's words is never opened
+    parts = parts_of(name) if own else [part.rpartition("*")[2].strip() for part in name.split("+")]
+    if not own and not all(part in (*shipped_models(), *UNTRAINED) for part in parts):
+        parts = []
+    kinds = {part: kind_of(part) for part in parts}
+    aligns = bool(kinds) and all(kind in (*ALIGN, *UNTRAINED) for kind in kinds.values())
+    if aligns or kinds.get(name) in EXPLAINED:
+        return name, ""
+    for part, kind in kinds.items():
+        if kind in EXPLAINED or kind in UNTRAINED:
+            text = "is a fusion whose sum cannot be taken apart: the pair is explained with its part"
+            return part, f"{shown_name(name)} {text} {shown_name(part)}."
+    text = "gives a score that cannot be taken apart: the pair is explained with"
+    return DEFAULT, f"{shown_name(name)} {text} {DEFAULT} instead, which did not find it."
+
+
+def parts_of(name: str) -> list[str]:
+    """What a search's model adds up: networks by name or folder, untrained baselines by name."""
+    try:
+        fusion = read_fusion(find_model(name))
+    except IminetVizError:  # no folder: a sum of names
+        return [part if kind_of(part) else part.partition("*")[2].strip() for part in name.split("+")]
+    if fusion is None:
+        return [name]
+    return [*(str((fusion.folder / part).resolve()) for part in fusion.networks), *fusion.untrained]
 
 
 def explain_files(
@@ -166,7 +218,8 @@ def explain_files(
         AppError: no such model, or a clip is too long.
         IminetVizError: as for :func:`iminet_viz.attribution.explain_match`.
     """
-    if model not in ("default", *(name for _, name in explainable_models())):
+    known = [name for _, name in explainable_models(context)]
+    if model not in ("default", *known, *(explained_by(context, own)[0] for own in context.named)):
         raise AppError(f"no model {model!r} that can be explained")
     given = dict(zip(ROLES, (query, candidate), strict=True))
     own = context.scratch()  # what the page shows may be replaced meanwhile
@@ -206,6 +259,8 @@ def explain_files(
         for role in figures["sides"]:
             figures["sides"][role]["name"] = shown_name(called.get(role) or files[role].name)
         figures.pop("files"), figures.pop("maximize")
+        if called.get("said") and called.get("model") == model:
+            figures["notes"] = [called["said"], *figures["notes"]]
         if digest(files["imitation"]) == digest(files["recording"]):
             text = "Both sides are the same sound, so the score says only how the model rates a perfect copy."
             figures["notes"] = [*(note for note in figures["notes"] if "same file" not in note), text]
@@ -640,7 +695,9 @@ def details(summary: str, *children: object) -> Markup:
 
 def plain_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
     """A table of numbers that scrolls sideways where the screen is narrow."""
-    body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
+    body = [
+        tag("tr", tag("th", row[0], scope="row", title=row[0]), *(tag("td", cell) for cell in row[1:])) for row in rows
+    ]
     whole = tag(
         "table",
         tag("caption", caption, class_="iv-sr"),

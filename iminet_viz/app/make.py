@@ -6,7 +6,6 @@ page, at the next step after "Stop", or when its page makes another.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import threading
 import time
@@ -18,6 +17,7 @@ import gradio as gr
 
 from iminet_viz.app import _figure as pieces
 from iminet_viz.app._context import Context, Gallery, Markup, endpoint, in_a_sentence, tag
+from iminet_viz.app._work import ENDS
 from iminet_viz.errors import IminetVizError, PatternError
 from iminet_viz.shipped import find_model, read_fusion, shipped_models
 
@@ -76,6 +76,7 @@ class Run:
         self.begun = time.monotonic()  # of the stage
         self.entry: dict[str, Any] | None = None
         self.failure: Exception | None = None
+        self.halted = ""  # where it was stopped with its picture finished
 
     def tell(self, stage: str, step: int, steps: int) -> None:
         """Say what is going on.
@@ -316,6 +317,7 @@ def follow(context: Context, run: Run, wish: Wish, draw: bool = True) -> Iterato
     Raises:
         IminetVizError: why it failed.
     """
+    ENDS.add(run.stop)
     threading.Thread(target=_work, args=(context, run, wish), daemon=True).start()
     yield show_status(run), _placeholder(wish) if draw else ""
     shown: Pattern | None = None
@@ -335,7 +337,11 @@ def follow(context: Context, run: Run, wish: Wish, draw: bool = True) -> Iterato
         yield tag("p", text, class_="iv-quiet", role="status"), show_live(run.live) if draw and run.live else NOTHING
         return
     if draw:
-        yield tag("p", "Done.", class_="iv-quiet", role="status"), show_made(context, run.entry)
+        text = "Done."
+        if run.halted:
+            missing = " and ".join(["sounds"] * bool(wish.sounds) + ["further evidence"] * wish.stability)
+            text = f"Stopped at {run.halted}. The picture is finished and can be kept; not made: {missing}."
+        yield tag("p", text, class_="iv-quiet", role="status"), show_made(context, run.entry)
 
 
 def _work(context: Context, run: Run, wish: Wish) -> None:
@@ -356,6 +362,7 @@ def _work(context: Context, run: Run, wish: Wish) -> None:
 
             traceback.print_exc()
     finally:
+        ENDS.discard(run.stop)
         run.done.set()
 
 
@@ -367,8 +374,7 @@ def _make(context: Context, run: Run, wish: Wish) -> None:
     from iminet_viz.patterns.engine import EngineConfig, Pattern, maximize_many
 
     run.tell("Loading the model", 0, 0)
-    shared = context.model(wish.model)
-    model = dataclasses.replace(shared, network=copy.deepcopy(shared.network))  # optimising swaps parts of it
+    model = context.own_model(wish.model)
     objective = make_objective(model, wish)
     objective.check(model.network)
     config = EngineConfig(steps=wish.steps, parameterization=wish.parameterization)
@@ -389,14 +395,17 @@ def _make(context: Context, run: Run, wish: Wish) -> None:
     kept = {"direct": None} if "direct" not in wish.sounds else {}
     settings = assessment.AssessSettings(stability=wish.stability, **kept)  # type: ignore[arg-type]
     references = evidence.stored_references(model)
-    if wish.sounds or wish.stability:
-        assessed = assessment.assess(model, pattern, settings, references, run.tell)
-        chosen = {method: sound for method, sound in assessed.sounds.items() if method in wish.sounds}
-        assessed = dataclasses.replace(assessed, sounds=chosen)
-    else:
-        judged = dataclasses.replace(pattern, evidence=evidence.measure(pattern, references))
-        assessed = assessment.Assessment(judged, {})
-    run.tell("Files", 0, 1)
+    judged = dataclasses.replace(pattern, evidence=evidence.measure(pattern, references))
+    assessed = assessment.Assessment(judged, {})
+    try:
+        if wish.sounds or wish.stability:
+            whole = assessment.assess(model, pattern, settings, references, run.tell)
+            chosen = {method: sound for method, sound in whole.sounds.items() if method in wish.sounds}
+            assessed = dataclasses.replace(whole, sounds=chosen)
+    except _StoppedError:  # the picture stays
+        run.halted = f"{run.stage[:1].lower()}{run.stage[1:]}".replace("griffin", "Griffin")
+        run.halted += f", {run.step} of {run.steps}" if run.steps else ""
+    run.stage, run.step, run.steps = "Files", 0, 1
     folder = context.scratch()
     entry = gallery.write_entry(folder, assessed, references)
     files = _write_more(folder, assessed)

@@ -89,7 +89,7 @@ def build(context: Context) -> None:
 
     def pattern(id: str) -> dict:
         """All that the gallery knows of one pattern, with the addresses of its picture and sounds."""
-        entry = gallery.entries.get(id)
+        entry = gallery.entries.get(id) if isinstance(id, str) else None
         if entry is None:
             raise GalleryError(f"the gallery has no pattern {id!r}, expected for example {next(iter(gallery.entries))}")
         return {**entry, "urls": urls_of(context, entry), "link": context.link("patterns", id=entry["id"])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import secrets
@@ -18,7 +19,7 @@ from iminet_viz.app._context import Context, Markup, endpoint, tag
 from iminet_viz.app._sounds import PLAYED, Job, Search, Sounds, by_name, header_seconds, name_of, require_short
 from iminet_viz.app._theme import read_asset
 from iminet_viz.audio import SUFFIXES, one_line, read_blocks
-from iminet_viz.errors import AppError, AudioError, IminetVizError, SearchError
+from iminet_viz.errors import AppError, AudioError, IminetVizError, LibraryError, SearchError
 
 if TYPE_CHECKING:
     from iminet_viz.retrieval import Answer, Hit
@@ -46,6 +47,7 @@ def build(context: Context) -> None:
             with gr.Row(elem_classes="iv-work-row", visible=False) as working:
                 work = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="iv-work", scale=5)
                 halt = gr.Button("Stop", variant="stop", size="sm", scale=0, min_width=90, elem_id="iv-halt-work")
+                go_on = gr.Button("Go on", size="sm", scale=0, min_width=90, elem_id="iv-go-on", visible=False)
             with gr.Row(elem_classes="iv-bar"):
                 text = gr.Textbox(
                     label="Only sounds with these words",
@@ -116,7 +118,7 @@ def build(context: Context) -> None:
 
     desk.more(more, [token, text, speed], hits, **searching)
 
-    watching = [shelf, working, work, halt, timer, speed]
+    watching = [shelf, working, work, halt, go_on, timer, speed]
 
     def watch() -> list[Any]:
         sounds.look_again()
@@ -129,6 +131,11 @@ def build(context: Context) -> None:
             return [show_problem(str(error), "This folder cannot be added."), *show_state(sounds)]
         return [GROW, *show_state(sounds)]
 
+    def resume() -> list[Any]:
+        with contextlib.suppress(LibraryError):  # another page was first
+            sounds.make_demo()
+        return show_state(sounds)
+
     def stop() -> list[Any]:
         sounds.cancel()
         return show_state(sounds)
@@ -137,6 +144,7 @@ def build(context: Context) -> None:
     add.click(grow, folder, [refusal, *watching], **quiet)
     folder.submit(grow, folder, [refusal, *watching], **quiet)
     halt.click(stop, None, watching, queue=False, **quiet)
+    go_on.click(resume, None, watching, queue=False, **quiet)
     context.on_open(watch, watching)
     context.on_start(sounds.open)
     context.searches.append(sounds.find_hits)
@@ -578,17 +586,21 @@ GROW = tag(
 
 
 def show_state(sounds: Sounds) -> list[Any]:
-    """The line of the library, what goes on, whether it can be stopped, whether to look again, the choice of speed."""
+    """The line of the library, what goes on, what can be done to it, whether to look again, the choice of speed."""
     job = sounds.job
     running = (job is not None and job.running) or not sounds.ready.is_set()
     shelf = sounds.shelf
     skips = shelf is not None and shelf.files > 0 and shelf.library.can_skip
     said = show_job(job)
+    unfinished = sounds.ready.is_set() and sounds.is_unfinished
+    if unfinished and not said:
+        said = tag("p", "The demo library is not whole.", class_="iv-quiet")
     return [
         show_shelf(sounds),
         gr.Row(visible=bool(said)),
         said,
         gr.Button(visible=job is not None and job.running, interactive=job is not None and not job.stop.is_set()),
+        gr.Button(visible=unfinished),
         gr.Timer(active=running),
         gr.Dropdown(visible=skips),
     ]
