@@ -855,6 +855,12 @@ def test_the_server_answers_to_names_of_this_machine_only(server, host):
         assert httpx.get(url + path, headers={"Host": host.replace("PORT", port)}).status_code == 403
 
 
+def test_a_call_of_any_size_does_not_fill_the_memory(server):
+    body = json.dumps({"data": ["x" * (9 << 20)], "session_hash": "x", "fn_index": 0})
+    route = server[0].url + "gradio_api/queue/join"
+    assert httpx.post(route, content=body, headers={"content-type": "application/json"}).status_code == 413
+
+
 @pytest.mark.parametrize("kind", ["call", "run", "queue/join", "call/v2"])
 def test_the_server_fetches_no_address(server, kind):
     asked = threading.Event()

@@ -24,6 +24,7 @@ OPEN = {  # without a login; "startup-events" is asked for by gradio when it sta
     *("/", "/login", "/login/", "/logout", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json"),
     *(f"/gradio_api/{name}" for name in ("theme.css", "startup-events", "login_check", "user", "token", "app_id")),
 }
+MOST_BYTES = 8 << 20  # of a call, which holds settings and names
 OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/")
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -70,6 +71,9 @@ class Gate:
             return
         if scope.get("method") == "POST" and "/gradio_api/" in scope["path"] and not scope["path"].endswith("/upload"):
             body = await read_body(receive)
+            if body is None:
+                await refuse(413, b"The call is too large; files go by upload.")
+                return
             if names_address(body):
                 await refuse(403, b"The app fetches no address: send the sound itself.")
                 return
@@ -114,13 +118,16 @@ def is_known(scope: Mapping[str, Any]) -> bool:
     return any(name in cookies and cookies[name].value in app.tokens for name in names)  # type: ignore[union-attr]
 
 
-async def read_body(receive: Any) -> bytes:
-    """All of a request."""
-    parts, more = [], True
+async def read_body(receive: Any) -> bytes | None:
+    """All of a request; None where it is more than ``MOST_BYTES``."""
+    parts, more, size = [], True, 0
     while more:
         message = await receive()
         more = message["type"] == "http.request" and message.get("more_body", False)
         parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MOST_BYTES:
+            return None
     return b"".join(parts)
 
 
