@@ -16,7 +16,7 @@ from iminet_viz.app._context import Context, Markup, endpoint, tag
 from iminet_viz.app._figure import Sound, empty_state, number, plural
 from iminet_viz.app._plates import draw_plate, plate, wide_picture
 from iminet_viz.app._work import Cancelled, Report, Step, follow, progress_bar, sentence
-from iminet_viz.app.explain import details, plain_table, section
+from iminet_viz.app.explain import able, details, plain_table, section
 from iminet_viz.errors import AppError, GalleryError, IminetVizError
 from iminet_viz.shipped import REFERENCES, find_model, read_json, shipped_models
 
@@ -308,11 +308,6 @@ def _pictures(context: Context, found: Found, layer: str, side: int, neuron: int
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
-
-
-def able(runs: bool) -> gr.Button:
-    """Cancel, which has something to end only while something runs."""
-    return gr.Button(interactive=runs)
 
 
 def nothing_yet() -> Markup:

@@ -68,10 +68,6 @@ def build(context: Context) -> None:
     page = gr.HTML(nothing_yet(), js_on_load=None, elem_id="iv-explain-page", apply_default_css=False)
     called, asked = gr.State({}), gr.State("")  # names that a link gave; changes where a link came
 
-    def able(runs: bool) -> gr.Button:
-        """Cancel, which has something to end only while something runs."""
-        return gr.Button(interactive=runs)
-
     def start(query: str | None, candidate: str | None) -> tuple[Markup, gr.Button]:
         both = bool(query and candidate)
         return waiting() if both else nothing_yet(query, candidate), able(both)
@@ -309,6 +305,11 @@ def shown_name(name: str) -> str:
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
+
+
+def able(runs: bool) -> gr.Button:
+    """Cancel, which has something to end only while something runs."""
+    return gr.Button(interactive=runs)
 
 
 def nothing_yet(query: str | None = None, candidate: str | None = None) -> Markup:

@@ -395,8 +395,7 @@ def _make(context: Context, run: Run, wish: Wish) -> None:
     kept = {"direct": None} if "direct" not in wish.sounds else {}
     settings = assessment.AssessSettings(stability=wish.stability, **kept)  # type: ignore[arg-type]
     references = evidence.stored_references(model)
-    judged = dataclasses.replace(pattern, evidence=evidence.measure(pattern, references))
-    assessed = assessment.Assessment(judged, {})
+    assessed = None
     try:
         if wish.sounds or wish.stability:
             whole = assessment.assess(model, pattern, settings, references, run.tell)
@@ -405,6 +404,9 @@ def _make(context: Context, run: Run, wish: Wish) -> None:
     except _StoppedError:  # the picture stays
         run.halted = f"{run.stage[:1].lower()}{run.stage[1:]}".replace("griffin", "Griffin")
         run.halted += f", {run.step} of {run.steps}" if run.steps else ""
+    if assessed is None:
+        judged = dataclasses.replace(pattern, evidence=evidence.measure(pattern, references))
+        assessed = assessment.Assessment(judged, {})
     run.stage, run.step, run.steps = "Files", 0, 1
     folder = context.scratch()
     entry = gallery.write_entry(folder, assessed, references)
