@@ -934,6 +934,18 @@ class Library:
         assert placed == len(row_ids)  # they are of this version
         return values
 
+    def list_sounds(self, complain: Callable[[str, str], None]) -> Iterator[Found]:
+        """List the sounds of this library as they lie on the disk now; ``complain`` is told of those that are gone."""
+        for batch in self._read(["path", "root"], f"window = 0 AND status = '{OK}'"):
+            for path, root in zip(batch["path"].to_pylist(), batch["root"].to_pylist(), strict=True):
+                try:
+                    file = _found(os.fsdecode(path), os.fsdecode(root))
+                except OSError as error:
+                    complain(os.fsdecode(path), f"is gone ({error.strerror})")
+                    continue
+                if file is not None:
+                    yield file
+
     def words_mask(self, text: str) -> np.ndarray:
         """Tell which windows are of files whose name, folders or label hold every word: ``(windows,)`` bool.
 
@@ -961,7 +973,7 @@ class Library:
         Ctrl-C, or ``stop``, ends it after the files at hand; what is finished stays, and the next call goes on.
 
         Args:
-            folders: one or more folders or files.
+            folders: one or more folders or files; of another index the sounds that it holds.
             workers: processes that decode and run front ends (default: one a core); 0 works in this process.
             licence: of all these files (default: read from beside them, see :func:`find_licence`).
             retry: try files again that failed before.
@@ -976,7 +988,8 @@ class Library:
             folders = [folders]
         found: dict[str, Found] = {}
         for folder in folders:
-            for file in list_files(folder, lambda *what: result.unlisted.append(what)):
+            listed = Library(folder).list_sounds if is_index(folder) else functools.partial(list_files, folder)
+            for file in listed(lambda *what: result.unlisted.append(what)):
                 found.setdefault(file.id, file)
         result.found = len(found)
         if self.settings is None:

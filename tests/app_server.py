@@ -58,7 +58,7 @@ def running_app(*arguments: object, environment: dict[str, str] | None = None) -
         tempfile.TemporaryDirectory() as own,  # what an app keeps for its user
         tempfile.TemporaryFile("w+") as log,
     ):
-        folders = {"TMPDIR": temporary, "XDG_DATA_HOME": own}
+        folders = {"TMPDIR": temporary, "XDG_DATA_HOME": own, "IMINET_VIZ_CACHE": own}
         settings = {**os.environ, **folders, **(environment or {})}
         if "--index" not in arguments and "IMINET_VIZ_CACHE" not in (environment or {}):
             command += ["--index", str(Path(temporary) / "library")]

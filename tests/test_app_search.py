@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -25,7 +26,7 @@ from iminet_viz.app._context import close_context, open_context
 from iminet_viz.app._gate import Gate
 from iminet_viz.app._sounds import Job, Search, Sounds
 from iminet_viz.audio import save_audio
-from iminet_viz.errors import AppError, AudioError, LibraryError, SearchError
+from iminet_viz.errors import AppError, AudioError, IminetVizError, LibraryError, SearchError
 from iminet_viz.index import file_id
 from iminet_viz.retrieval import Query, open_index
 
@@ -268,7 +269,7 @@ def test_words_narrow_and_more_widens(sounds):
     assert "No sound with these words" in search.search_again(sounds.context, sounds, token, "zebra", 10, None)
     html = search.search_again(sounds.context, sounds, token, "", 20, None)
     assert html.count('class="iv-hit"') == len(files_of(sounds))
-    assert not isinstance(search.search_again(sounds.context, sounds, "unknown", "", 10, None), str)
+    assert search.search_again(sounds.context, sounds, "unknown", "", 10, None) is search.NOTHING
 
 
 @pytest.mark.parametrize(
@@ -493,6 +494,146 @@ def test_a_failure_of_the_work_is_told(empty):
     wait_for(job)
     assert "The disk is full." in search.show_job(job)
     assert not any(job.running for job in [empty.job])
+
+
+# --- other models ---------------------------------------------------------------------------------------------------
+
+
+OTHER = "tl-iminet-conv123"
+
+
+@pytest.fixture
+def grown(empty, tmp_path, monkeypatch):
+    """An app with a library of its own, and a cache of its own."""
+    monkeypatch.setenv(_sounds.CACHE, str(tmp_path / "cache"))
+    make_sounds(tmp_path / "new")
+    wait_for(empty.add_folder(str(tmp_path / "new")))
+    return empty
+
+
+def test_another_model_searches_what_it_has_heard(grown, tmp_path):
+    path = tmp_path / "new" / "sweep.wav"
+    token = ask(grown, path)[-1][2]
+    html = search.search_again(grown.context, grown, token, "", 10, None, OTHER)
+    assert f"{OTHER} has not heard the 12 sounds" in html and "iv-let-hear" in html and "iv-hit" not in html
+    with pytest.raises(LibraryError, match="has heard nothing of this library yet"):
+        grown.search(grown.hear(path, model=OTHER), model=OTHER)
+    wait_for(grown.hear_library(OTHER))
+    assert grown.job.error == "" and grown.job.what == f"{OTHER} hears the library"
+    html = search.search_again(grown.context, grown, token, "", 10, None, OTHER)
+    assert f"by {OTHER}" in html and f"model={OTHER}" in html and "iv-let-hear" not in html
+    answer = grown.recall(token).answer
+    own = open_index(tmp_path / "own", OTHER)
+    own.add(tmp_path / "new")
+    assert [(hit.path, hit.score) for hit in answer] == [(hit.path, hit.score) for hit in own.search(path)]
+    back = search.search_again(grown.context, grown, token, "", 10, None)
+    assert "by voice-search" in back and f'data-token="{token}"' in back
+    assert grown.shelf_of().library.path == tmp_path / "index"  # nobody wrote to the user's index
+    assert (tmp_path / "cache" / "heard").is_dir()
+
+
+def test_another_model_follows_the_library(grown, tmp_path):
+    wait_for(grown.hear_library(OTHER))
+    save_audio(tmp_path / "more" / "a.wav", tone(700, 0.5), RATE)
+    job = grown.add_folder(str(tmp_path / "more"))
+    wait_for(job)
+    assert job.said.startswith("1 sound added") and "more" in job.what
+    assert (grown.shelf_of(OTHER).files, grown.shelf_of(OTHER).missing) == (13, 0)
+    # somebody else changes the library
+    library = open_index(tmp_path / "index")
+    library.remove([tmp_path / "more"])
+    save_audio(tmp_path / "more" / "b.wav", tone(900, 0.5), RATE)
+    (tmp_path / "more" / "a.wav").unlink()
+    library.add(tmp_path / "more")
+    grown._seen = 0.0
+    grown.look_again()
+    assert (grown.shelf_of(OTHER).files, grown.shelf_of(OTHER).missing) == (13, 1)
+    token = ask(grown, tmp_path / "new" / "sweep.wav")[-1][2]
+    html = search.search_again(grown.context, grown, token, "", 10, None, OTHER)
+    assert f"{OTHER} has not heard 1 sound of this library" in html and "iv-let-hear" in html
+    wait_for(grown.hear_library(OTHER))
+    paths = grown.shelf_of(OTHER).library.windows.files.paths
+    assert sorted(paths) == sorted(files_of(grown)) and grown.shelf_of(OTHER).missing == 0
+
+
+def test_what_another_model_cannot_hear_is_not_asked_for_again(grown, monkeypatch):
+    load = index_module.embed_files
+
+    def embed(parts, prepared):
+        prepared, seconds = load(parts, prepared)
+        return [
+            *(dataclasses.replace(x, reason="is too odd", vectors=()) for x in prepared[:2]),
+            *prepared[2:],
+        ], seconds
+
+    monkeypatch.setattr(index_module, "embed_files", embed)
+    wait_for(grown.hear_library(OTHER))
+    assert [reason for _, reason in grown.job.failures] == ["is too odd"] * 2
+    assert (grown.shelf_of(OTHER).files, grown.shelf_of(OTHER).missing) == (10, 0)
+
+
+def test_a_fusion_hears_and_searches(grown, tmp_path):
+    name = grown.sum_of("", OTHER)
+    assert name == f"voice-search+{OTHER}"
+    wait_for(grown.hear_library(name))
+    path = tmp_path / "new" / "siren.wav"
+    answer = grown.search(grown.hear(path, model=name), model=name)
+    assert answer.hits[0].path == str(path)
+    weighted = f"0.9*voice-search+0.1*{OTHER}"  # the same index
+    assert grown.shelf_of(weighted).files == 12
+    heavier = grown.search(grown.hear(path, model=weighted), model=weighted)
+    assert heavier.hits[0].score != answer.hits[0].score
+    for number in range(3):
+        grown.shelf_of(f"0.{number + 1}*voice-search+mfcc")
+    assert len(grown._others) == _sounds.MOST_OTHERS
+
+
+def test_names_of_fusions():
+    own = Sounds.__new__(Sounds)
+    own._scorer = type("Scorer", (), {"name": "voice-search"})
+    assert own.sum_of("", "") == own.sum_of("voice-search", "") == own.sum_of("", "voice-search") == ""
+    assert own.sum_of("imisound", "") == own.sum_of("imisound", "imisound") == "imisound"
+    assert own.sum_of("imisound", "mfcc") == "imisound+mfcc"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nothing", "../x", "/etc", "voice-search+voice-search", "a*voice-search", "mfcc+", "sound-tower", "dtw", "+"],
+)
+def test_what_is_no_model_that_searches_is_refused(grown, name):
+    with pytest.raises(IminetVizError):
+        wait_for(grown.hear_library(name))
+        raise LibraryError(grown.job.error)
+    assert grown.shelf.files == 12
+    assert not (grown.path.parent / "cache" / "heard").exists()
+
+
+def test_only_who_owns_the_machine_lets_models_hear(tmp_path):
+    context = open_context(AppSettings(index=tmp_path / "index", host="0.0.0.0"))
+    own = Sounds(context)
+    own.ready.set()
+    try:
+        with pytest.raises(AppError, match="on its own machine"):
+            own.hear_library(OTHER)
+    finally:
+        close_context(context)
+
+
+def test_the_choice_holds_what_can_search():
+    from iminet_viz.baselines import BASELINES
+    from iminet_viz.scoring import load_scorer, shipped_models
+
+    context = type("Context", (), {"settings": AppSettings()})
+    names = [name or "voice-search" for _, name in search.list_models(context)]
+
+    def searches(name):
+        try:
+            return bool(load_scorer(name))
+        except IminetVizError:
+            return False
+
+    assert sorted(names) == [name for name in shipped_models() if searches(name)]
+    assert set(search.UNTRAINED) == {name for name, part in BASELINES.items() if part.stored is not None}
 
 
 # --- the demo library -----------------------------------------------------------------------------------------------

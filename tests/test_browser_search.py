@@ -336,6 +336,37 @@ def test_two_users_at_once_do_not_meet(browser, app, folder):
             context.close()
 
 
+def choose(page, label: str, name: str) -> None:
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def test_another_model_hears_the_library_and_searches(page, app, folder):
+    open_page(page, app)
+    search_with(page, sound(folder, "siren"))
+    assert "by voice-search" in page.inner_text("#iv-hits")
+    choose(page, "Model", "tl-iminet-conv123")
+    page.wait_for_selector("#iv-hits:has-text('tl-iminet-conv123 has not heard the 14 sounds')", timeout=SLOW)
+    page.click("#iv-hits .iv-let-hear")
+    page.wait_for_selector("#iv-hits:has-text('by tl-iminet-conv123') .iv-hit", timeout=SLOW)  # by itself
+    assert page.inner_text("#iv-hits .iv-hit:first-child .iv-file") == "siren.wav"
+    assert "model=tl-iminet-conv123" in page.url
+    assert "model=tl-iminet-conv123" in page.locator("#iv-hits .iv-hit a:text-is('Why?')").first.get_attribute("href")
+    search_with(page, sound(folder, "bell"))  # a new sound goes to the model that was chosen
+    assert "by tl-iminet-conv123" in page.inner_text("#iv-hits")
+    choose(page, "Fused with", "mfcc")
+    page.click("#iv-hits .iv-let-hear", timeout=SLOW)
+    page.wait_for_selector("#iv-hits:has-text('by tl-iminet-conv123+mfcc') .iv-hit", timeout=SLOW)
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)  # opens the same search by the same models
+    page.wait_for_selector("#iv-hits:has-text('by tl-iminet-conv123+mfcc') .iv-hit", timeout=SLOW)
+    assert page.get_by_label("Fused with", exact=True).input_value() == "mfcc"
+    choose(page, "Fused with", "nothing")
+    page.wait_for_selector("#iv-hits:has-text('by tl-iminet-conv123') .iv-hit")
+    page.wait_for_function("!document.querySelector('#iv-hits').classList.contains('iv-waits')")
+
+
 def test_a_folder_is_added_while_others_search(browser, page, app, folder, tmp_path):
     new = tmp_path / "new"
     rng = np.random.default_rng(5)
@@ -508,7 +539,7 @@ def test_the_examples_of_the_documentation_run(client, folder, tmp_path, capsys)
     names: dict[str, object] = {"client": client}
     for example in examples:
         exec(example, names)
-    assert len(examples) == 2
+    assert len(examples) == 3
     said = capsys.readouterr().out
     assert "siren.wav" in said
     assert "1 sound added" in said

@@ -417,6 +417,25 @@ def test_hidden_files_and_folders_are_left_out_and_a_file_can_be_named(tmp_path)
         library.add(tmp_path / "s/notes.txt")
 
 
+def test_the_sounds_of_another_index_are_added_as_they_were(tmp_path):
+    for name in ("a/one.wav", "a/two.wav", "b/three.wav", "b/four.wav"):
+        write(tmp_path / "sounds" / name, noise(0.5, seed=len(name)))
+    write(tmp_path / "sounds" / "b" / "silent.wav", np.zeros(500))
+    _, first, _ = add(tmp_path / "first", tmp_path / "sounds" / "a", tmp_path / "sounds" / "b")
+    first.remove([tmp_path / "sounds" / "a" / "two.wav"])
+    (tmp_path / "sounds" / "b" / "four.wav").unlink()
+    other = fake(fingerprint="other")
+    added, library, _ = add(tmp_path / "second", tmp_path / "first", scorer=other)
+    assert (added.found, added.new, added.failed) == (2, 2, 0)
+    assert [(Path(path).name, reason) for path, reason in added.unlisted] == [
+        ("four.wav", "is gone (No such file or directory)")
+    ]
+    assert [Path(path).name for path in library.windows.files.paths] == ["one.wav", "three.wav"]
+    assert library.windows.files.labels == ["a", "b"]
+    again, _, _ = add(tmp_path / "second", tmp_path / "first", scorer=other)
+    assert (again.new, again.unchanged) == (0, 2)
+
+
 def test_licences_labels_and_words(tmp_path):
     write(tmp_path / "s/Animals/dog/Wau_Wau.wav", noise(0.3, seed=1))
     write(tmp_path / "s/Animals/cat/miau.wav", noise(0.7, seed=2))

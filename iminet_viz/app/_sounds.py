@@ -4,6 +4,9 @@ A search works on a :class:`Shelf`, one version of the library with all that it 
 searches need no lock and run side by side. Whoever adds sounds does so with a library of its own, and puts a new shelf
 in the place of the old one after a commit.
 
+An index is of one model. Another model searches the same sounds once it has heard them: its index lies in the user's
+cache folder, and follows the library.
+
 Files are had by their id in the library, never by their path: an address holds 32 hexadecimal digits, so that odd names
 and paths outside cannot be asked for, and a file that is not in the library has none.
 """
@@ -12,8 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import json
 import os
+import secrets
 import shutil
 import threading
 import time
@@ -27,6 +33,7 @@ import numpy as np
 from iminet_viz.app._context import Context
 from iminet_viz.audio import SUFFIXES, atomic_path, one_line, read_blocks, read_native, save_audio
 from iminet_viz.errors import AppError, AudioError, IminetVizError, ImitationError, LibraryError
+from iminet_viz.shipped import shipped_models
 
 if TYPE_CHECKING:
     from iminet_viz.datasets._demo.concepts import Concept
@@ -45,6 +52,8 @@ MOST_FOUND = 2 << 30  # bytes of what was made for requests
 LOCKED_S = 600.0  # how long another process may be waited for
 IMITATED_S, TRIES = 8.0, 5  # sounds that a synthetic voice imitates, and how many it tries
 MOST_FAILURES = 200  # that are told
+MOST_OTHERS = 3  # models beside the library's own whose rows are in memory
+MOST_PARTS = 4  # of a fusion
 TOLD_S = 60.0  # how long a page that opens is told of work that ended well
 
 
@@ -54,6 +63,7 @@ class Shelf:
 
     library: SoundLibrary
     by_id: dict[str, int]  # id of a file -> its row in windows.files
+    missing: int = 0  # sounds of the app's library that this model has not heard
 
     @property
     def files(self) -> int:
@@ -69,6 +79,7 @@ class Search:
     kept: str  # token of the recording
     text: str
     answer: Answer | None = None
+    model: str = ""  # that heard the query; "" is the library's own
 
 
 @dataclasses.dataclass
@@ -86,6 +97,7 @@ class Job:
     error: str = ""
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # file, reason
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)
+    id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(4))
 
     @property
     def running(self) -> bool:
@@ -137,6 +149,7 @@ class Sounds:
         self.is_demo = self.path is None
         self.ready = threading.Event()  # opened, for better or worse
         self._scorer: Any = None
+        self._others: OrderedDict[str, Shelf] = OrderedDict()  # of other models, the one used last at the end
         self._worker: threading.Thread | None = None
         self._closing = False
         self._lock = threading.Lock()  # of what follows, and of job
@@ -224,7 +237,6 @@ class Sounds:
 
     def renew(self) -> bool:
         """Put the latest version of the library on the shelf; tell whether there is another one."""
-        from iminet_viz.index import file_id
         from iminet_viz.retrieval import SoundLibrary
 
         assert self.path is not None
@@ -233,18 +245,95 @@ class Sounds:
             library = SoundLibrary(self.path, self._scorer)
             if self.shelf is not None and self.shelf.library.version == library.version:
                 return False
-            if len(library.windows):
-                for part in range(len(self._scorer.parts)):
-                    library.rows(part)
-            ids = {file_id(path): row for row, path in enumerate(library.windows.files.paths)}
-            self.shelf = Shelf(library, ids)
+            self.shelf = _put_on_shelf(library)
             return True
 
     def look_again(self) -> None:
-        """Renew the shelf if somebody else changed the library, at most every ten seconds."""
+        """Renew the shelves if somebody else changed the library, at most every ten seconds."""
         if self.ready.is_set() and self._scorer is not None and time.monotonic() - self._seen > 10:
             with contextlib.suppress(IminetVizError):
                 self.renew()
+                for model in list(self._others):
+                    self._renew_other(model)
+
+    # --- other models ---
+
+    def shelf_of(self, model: str = "") -> Shelf:
+        """The library as a model hears it; "" is the library's own. Nothing is in it before :meth:`hear_library`.
+
+        Raises:
+            AppError: there is no such model.
+            LibraryError: there is no library, or nothing in it.
+            CheckpointError: the model does not load, or cannot search.
+        """
+        own = self._wait()
+        if model in ("", self.model):
+            return own
+        with self._lock:
+            if model in self._others:
+                self._others.move_to_end(model)
+                return self._others[model]
+        return self._renew_other(model)
+
+    def _renew_other(self, model: str) -> Shelf:
+        """Put the latest version of what another model heard on its shelf."""
+        with self._renewing:
+            library = self._library_of(model)
+            known, own = self._others.get(model), self._wait()
+            if known is None or known.library.version != library.version:
+                known = _put_on_shelf(library)
+            missing = own.by_id.keys() - known.by_id.keys()
+            if missing and library.settings is not None:  # or it could not hear them
+                missing -= set(library._read_table(["id"], "status != 'ok'")["id"].to_pylist())
+            shelf = dataclasses.replace(known, missing=len(missing))
+            with self._lock:
+                self._others[model] = shelf
+                self._others.move_to_end(model)
+                while len(self._others) > MOST_OTHERS:
+                    self._others.popitem(last=False)
+            return shelf
+
+    def _library_of(self, model: str) -> SoundLibrary:
+        """Open the index of a model: beside the demo library, or among what is kept of this library."""
+        from iminet_viz.index import Settings
+        from iminet_viz.retrieval import SoundLibrary
+        from iminet_viz.scoring import load_scorer
+
+        assert self.path is not None
+        if model in ("", self.model):
+            return SoundLibrary(self.path, self._scorer)
+        known = self._others.get(model)
+        if known is None:
+            _require_searcher(model)
+        scorer = load_scorer(model) if known is None else known.library.scorer
+        Settings.of(scorer)  # refuses what no index can be made for
+        own = hashlib.sha256(os.fsencode(os.path.realpath(self.path))).hexdigest()[:16]
+        folder = self.path.parent if self.is_demo else cache_folder() / "heard" / own
+        return SoundLibrary(folder / f"index-{scorer.fingerprint}", scorer)
+
+    def sum_of(self, model: str, other: str) -> str:
+        """Name of a model fused with another; of the library's own alone it is ""."""
+        own = model or self.model
+        if other in ("", own):
+            return model if model != self.model else ""
+        return f"{own}+{other}"
+
+    def hear_library(self, model: str) -> Job:
+        """Begin to let another model hear what it has not heard of the library; it can search what it has.
+
+        Raises:
+            AppError: there is no such model, or this app is open to people whose machine this is not.
+            LibraryError: there is no library, or something else is going on.
+        """
+        self._require_owner("models can be made to hear the library")
+        self.shelf_of(model)
+        return self._begin(Job(f"{model} hears the library", "sound"), lambda job: self._hear(job, model))
+
+    def _hear(self, job: Job, model: str) -> None:
+        library, own = self._library_of(model), self._wait().library
+        if gone := set(library.windows.files.paths) - set(own.windows.files.paths):
+            library.remove(sorted(gone))
+        self._add(job, own.path, model=model)
 
     # --- searching ---
 
@@ -263,29 +352,34 @@ class Sounds:
             raise LibraryError("the library holds no sound yet: add a folder")
         return self.shelf
 
-    def hear(self, path: Path, name: str = "") -> Query:
-        """Turn a recording into a query; ``name`` is what its user calls it.
+    def hear(self, path: Path, name: str = "", model: str = "") -> Query:
+        """Turn a recording into a query of a model; ``name`` is what its user calls it.
 
         Raises:
             AudioError: it cannot be read, is too long, silent or too short.
-            LibraryError: there is no model.
+            IminetVizError: as for :meth:`shelf_of`; its own model also hears for an empty library.
         """
         if self.shelf is None:
             self.ready.wait(60)
         if self.shelf is None:
             raise LibraryError(self.error or "the app is still starting, try again in a few seconds")
+        library = (self.shelf_of(model) if model else self.shelf).library
         with by_name(path, name):
             require_short(path, self.context.settings.max_upload_s)
-            return dataclasses.replace(self.shelf.library.hear(path), name=name or one_line(Path(path.name)))
+            return dataclasses.replace(library.hear(path), name=name or one_line(Path(path.name)))
 
-    def search(self, query: Query, k: int = 10, text: str = "", recall: float | None = None) -> Answer:
-        """Search the shelf.
+    def search(self, query: Query, k: int = 10, text: str = "", recall: float | None = None, model: str = "") -> Answer:
+        """Search the shelf of the model that heard the query.
 
         Raises:
             LibraryError: it is empty, or not there.
             SearchError: as for ``SoundLibrary.search``.
+            IminetVizError: as for :meth:`shelf_of`.
         """
-        return self._wait().library.search(query, k, text, recall)
+        shelf = self.shelf_of(model)
+        if not shelf.files:
+            raise LibraryError(f"{model} has heard nothing of this library yet")
+        return shelf.library.search(query, k, text, recall)
 
     def find_hits(self, path: Path, k: int) -> dict[str, Path]:
         """What is found with a recording, best first: sounds of their own by file and place in it.
@@ -450,9 +544,7 @@ class Sounds:
             AppError: this app is open to people who may not read this machine's folders, or the path is none.
             LibraryError: something else is being added.
         """
-        settings = self.context.settings
-        if settings.host not in ("127.0.0.1", "::1", "localhost") and settings.auth is None:
-            raise AppError("folders can be added only where the app is used on its own machine, or with a password")
+        self._require_owner("folders can be added")
         folder = folder.strip().strip('"')
         if not folder:
             raise AppError("give the path of a folder on this machine, for example ~/samples")
@@ -465,7 +557,22 @@ class Sounds:
         self.ready.wait(60)
         if self.error:
             raise LibraryError(self.error)
-        return self._begin(Job(f"Adding {one_line(Path(folder))}"), lambda job: self._add(job, folder))
+
+        def work(job: Job) -> None:
+            self._add(job, folder)
+            said = job.said
+            for model in [model for model, shelf in self._others.items() if shelf.files]:
+                if not job.stop.is_set():
+                    job.what, job.done, job.total, job.started = f"{model} hears it too", 0, 0, time.monotonic()
+                    self._hear(job, model)
+            job.what, job.said = f"Adding {one_line(Path(folder))}", said
+
+        return self._begin(Job(f"Adding {one_line(Path(folder))}"), work)
+
+    def _require_owner(self, what: str) -> None:
+        settings = self.context.settings
+        if settings.host not in ("127.0.0.1", "::1", "localhost") and settings.auth is None:
+            raise AppError(f"{what} only where the app is used on its own machine, or with a password")
 
     def cancel(self) -> None:
         """End the work in the background; what is finished stays."""
@@ -504,14 +611,13 @@ class Sounds:
         self._worker.start()
         return job
 
-    def _add(self, job: Job, folder: str | Path, *, count: bool = True) -> None:
+    def _add(self, job: Job, folder: str | Path, *, count: bool = True, model: str = "") -> None:
         """Add a folder; what was made for the demo library (not counted) is added though its making was stopped."""
         from iminet_viz.imitator.batch import cores
-        from iminet_viz.retrieval import SoundLibrary
 
-        assert self.path is not None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        library = SoundLibrary(self.path, self._scorer)
+        library = self._library_of(model)
+        library.path.parent.mkdir(parents=True, exist_ok=True)
+        renew = functools.partial(self._renew_other, model) if model else self.renew
         took, last = 0.0, time.monotonic()
 
         def report(_: str, done: int, total: int) -> None:
@@ -520,14 +626,14 @@ class Sounds:
                 job.done, job.total = done, total
             if time.monotonic() - last > max(LEAST_S, REST * took):
                 begun = time.monotonic()
-                self.renew()
+                renew()
                 last = time.monotonic()
                 took = last - begun
 
         stop = job.stop.is_set if count else lambda: self._closing
         # a core is left to those who search
         added = library.add(folder, workers=max(1, cores() - 1), report=report, stop=stop)
-        self.renew()
+        renew()
         job.failures += [(one_line(Path(path)), reason) for path, reason in [*added.unlisted, *added.failures]]
         if count:
             new = added.new + added.replaced
@@ -580,6 +686,7 @@ class Sounds:
         return {
             "index": "" if self.path is None else one_line(self.path),
             "model": self.model,
+            "other_models": {model: shelf.files for model, shelf in list(self._others.items())},
             "demo": self.is_demo,
             "ready": self.ready.is_set(),
             "files": 0 if shelf is None else shelf.files,
@@ -589,6 +696,31 @@ class Sounds:
             "error": self.error,
             "job": None if self.job is None else self.job.as_dict(),
         }
+
+
+def _put_on_shelf(library: SoundLibrary) -> Shelf:
+    """Load all that searches need."""
+    from iminet_viz.index import file_id
+
+    if len(library.windows):
+        for part in range(len(library.scorer.parts)):
+            library.rows(part)
+    return Shelf(library, {file_id(path): row for row, path in enumerate(library.windows.files.paths)})
+
+
+def _require_searcher(model: str) -> None:
+    """Refuse what is neither a shipped network, nor a sum of these and of baselines: a user's word is never a path.
+
+    Raises:
+        AppError: it is none.
+    """
+    from iminet_viz.baselines import BASELINES
+
+    terms = [term.partition("*") for term in model.split("+")]
+    names = [(part if star else weight).strip() for weight, star, part in terms]
+    known = (*shipped_models(), *BASELINES)
+    if len(set(names)) < len(names) or len(names) > MOST_PARTS or not all(name in known for name in names):
+        raise AppError(f"no model {model!r}, expected one of: {', '.join(known)}; or a sum of some, a+b or 0.7*a+0.3*b")
 
 
 def name_of(hit: Hit) -> str:

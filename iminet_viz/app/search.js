@@ -162,6 +162,7 @@ audio.addEventListener("error", () => {
 document.addEventListener("click", (event) => {
   const row = event.target.closest("#iv-hits .iv-hit");
   if (event.target.closest(".iv-more")) { event.target.closest(".iv-more").disabled = true; trigger("more", {}); return; }
+  if (event.target.closest(".iv-let-hear")) { letHear(event.target.closest(".iv-let-hear")); return; }
   if (event.target.closest(".iv-to-grow")) {
     const grow = box("iv-grow"), folder = () => find("input, textarea", box("iv-folder") || grow);
     if (!folder() || folder().offsetParent === null) find("button", grow).click();
@@ -176,6 +177,16 @@ document.addEventListener("click", (event) => {
     play(row, Math.max(0, (event.clientX - frame.left) / frame.width * Number(row.dataset.seconds)));
   } else if (event.target.closest(".iv-copy")) copy(event.target.closest(".iv-copy"));
 });
+function letHear(button) { // and search once that has ended
+  const job = () => find("#iv-work [data-job]", document)?.dataset, before = job()?.job;
+  button.disabled = true;
+  trigger("let_hear", {});
+  const timer = setInterval(() => {
+    const now = job(), refused = find("#iv-hits [role=alert]", document), over = now && now.job !== before && now.running !== "true";
+    if (over || refused) clearInterval(timer);
+    if (over) trigger("has_heard", {});
+  }, 300);
+}
 async function copy(button) {
   let copied = false;
   try { await navigator.clipboard.writeText(button.dataset.path); copied = true; } catch (error) { /* told below */ }
@@ -243,7 +254,7 @@ async function draw(row) {
   picture.replaceChildren(path);
   picture.dataset.of = url;
 }
-let token = null;
+let token = null, by = "";
 function renewed() {
   const answer = document.querySelector("#iv-hits .iv-answer");
   for (const row of rows()) draw(row);
@@ -251,13 +262,15 @@ function renewed() {
     const same = rows().find((row) => source === row.dataset.src);
     if (!same || !audio.src) { audio.pause(); current = null; } else if (!audio.paused) { current = same; same.classList.add("playing", "iv-current"); }
   }
-  if (answer && answer.dataset.token !== token) {
+  const model = answer?.dataset.model || "";
+  if (answer && (answer.dataset.token !== token || model !== by)) {
     token = answer.dataset.token;
+    by = model;
     audio.pause();
     current = null;
     for (const row of rows()) { row.classList.remove("playing", "iv-current"); find(".iv-hit-head", row).hidden = true; }
-    const wanted = `?tab=search&query=${token}`;
-    if (shown() && new URLSearchParams(location.search).get("query") !== token) history.replaceState(null, "", wanted);
+    const wanted = `?tab=search&query=${token}${by && `&model=${encodeURIComponent(by)}`}`, now = new URLSearchParams(location.search);
+    if (shown() && (now.get("query") !== token || (now.get("model") || "") !== by)) history.replaceState(null, "", wanted);
   }
 }
 let due = false;

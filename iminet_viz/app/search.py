@@ -16,10 +16,11 @@ import numpy as np
 
 from iminet_viz.app import _figure as pieces
 from iminet_viz.app._context import Context, Markup, endpoint, tag
-from iminet_viz.app._sounds import PLAYED, Job, Search, Sounds, by_name, header_seconds, name_of, require_short
+from iminet_viz.app._sounds import PLAYED, Job, Search, Shelf, Sounds, by_name, header_seconds, name_of, require_short
 from iminet_viz.app._theme import read_asset
 from iminet_viz.audio import SUFFIXES, one_line, read_blocks
 from iminet_viz.errors import AppError, AudioError, IminetVizError, LibraryError, SearchError
+from iminet_viz.shipped import DEFAULT_SEARCH, find_model, read_json, shipped_models
 
 if TYPE_CHECKING:
     from iminet_viz.retrieval import Answer, Hit
@@ -31,6 +32,8 @@ COLUMNS = 900  # of the picture of a query, at most
 TICKS_HZ = (250, 500, 1_000, 2_000, 4_000, 8_000)
 SHOWN_FAILURES = 50
 RECALLS = {"Exact": None, "99 % of the first ten": 0.99, "95 %": 0.95}
+NO_NETWORKS = ("language-tower", "sound-tower")  # kinds that do not compare two sounds
+UNTRAINED = ("log-mel", "mfcc", "cqt")  # baselines that a library can be made for
 
 
 def build(context: Context) -> None:
@@ -56,7 +59,12 @@ def build(context: Context) -> None:
                     max_lines=1,
                     elem_id="iv-words",
                 )
-                speed = gr.Dropdown(list(RECALLS), value="Exact", label="Search", visible=False, scale=1, min_width=160)
+            with gr.Row(elem_classes="iv-bar iv-by"):
+                models = list_models(context)
+                others = [("nothing", ""), *(pair for pair in models if pair[1]), *((x, x) for x in UNTRAINED)]
+                model = gr.Dropdown(models, value="", label="Model", scale=1, min_width=120, elem_id="iv-model")
+                fused = gr.Dropdown(others, value="", label="Fused with", scale=1, min_width=120, elem_id="iv-fused")
+                speed = gr.Dropdown(list(RECALLS), value="Exact", label="Search", visible=False, scale=1, min_width=120)
             hits = gr.HTML(NOTHING, js_on_load=None, apply_default_css=False, elem_id="iv-hits")
             with gr.Accordion("Add a folder to the library", open=False, elem_id="iv-grow"):
                 with gr.Row(elem_classes="iv-grow-row"):
@@ -74,7 +82,9 @@ def build(context: Context) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     searching: dict[str, Any] = {**quiet, "concurrency_id": "search", "concurrency_limit": AT_ONCE}
 
-    def hear(words: str, how: str, event: gr.EventData) -> Iterator[Any]:
+    asked = [text, model, fused, speed]
+
+    def hear(words: str, own: str, more: str, how: str, event: gr.EventData) -> Iterator[Any]:
         try:
             path = context.uploads.find(str(event._data.get("path", "")))
         except AppError as error:
@@ -84,14 +94,14 @@ def build(context: Context) -> None:
             Path(str(event._data.get("name") or path.name)[:200])
         )  # gradio keeps the harmless letters of it
         try:
-            yield from answer_upload(context, sounds, path, name, words, RECALLS.get(how))
+            yield from answer_upload(context, sounds, path, name, words, RECALLS.get(how), sounds.sum_of(own, more))
         finally:  # an address of a search can be opened again: what it needs is kept for an hour
             context.uploads.remove(path)
 
     # "multiple": a sound that comes while another is searched with must not be lost
-    desk.heard(hear, [text, speed], [view, hits, token], trigger_mode="multiple", **searching)
+    desk.heard(hear, asked, [view, hits, token], trigger_mode="multiple", **searching)
 
-    def listen(words: str, how: str) -> Iterator[Any]:
+    def listen(words: str, own: str, more: str, how: str) -> Iterator[Any]:
         try:
             path, name = sounds.imitate()
         except IminetVizError as error:
@@ -99,26 +109,41 @@ def build(context: Context) -> None:
             return
         try:
             title = f"A synthetic voice imitates {name}"
-            yield from answer_upload(context, sounds, path, title, words, RECALLS.get(how))
+            yield from answer_upload(context, sounds, path, title, words, RECALLS.get(how), sounds.sum_of(own, more))
         finally:
             path.unlink(missing_ok=True)
 
-    desk.imitated(listen, [text, speed], [view, hits, token], trigger_mode="multiple", **searching)
+    desk.imitated(listen, asked, [view, hits, token], trigger_mode="multiple", **searching)
 
-    def again(key: str, words: str, how: str) -> str:
-        return search_again(context, sounds, key, words, STEP, RECALLS.get(how))
+    def again(key: str, words: str, own: str, more: str, how: str) -> Any:
+        return search_again(context, sounds, key, words, STEP, RECALLS.get(how), sounds.sum_of(own, more))
 
-    text.change(again, [token, text, speed], hits, trigger_mode="always_last", **searching)
-    speed.input(again, [token, text, speed], hits, **searching)
+    text.change(again, [token, *asked], hits, trigger_mode="always_last", **searching)
+    speed.input(again, [token, *asked], hits, **searching)
+    for choice in (model, fused):
+        choice.input(again, [token, *asked], hits, trigger_mode="always_last", js=WAIT, **searching).then(
+            None, js=GO_ON
+        )
 
-    def more(key: str, words: str, how: str) -> str:
+    def more(key: str, words: str, own: str, other: str, how: str) -> Any:
         before = sounds.recall(key)
         shown = len(before.answer.hits) if before is not None and before.answer is not None else 0
-        return search_again(context, sounds, key, words, min(shown + STEP, MOST), RECALLS.get(how))
+        most = min(shown + STEP, MOST)
+        return search_again(context, sounds, key, words, most, RECALLS.get(how), sounds.sum_of(own, other))
 
-    desk.more(more, [token, text, speed], hits, **searching)
+    desk.more(more, [token, *asked], hits, **searching)
 
     watching = [shelf, working, work, halt, go_on, timer, speed]
+
+    def let_hear(own: str, more: str) -> list[Any]:
+        try:
+            sounds.hear_library(sounds.sum_of(own, more))
+        except IminetVizError as error:
+            return [show_problem(_sentence(error), "It cannot hear this library."), *show_state(sounds)]
+        return [gr.skip(), *show_state(sounds)]
+
+    desk.let_hear(let_hear, [model, fused], [hits, *watching], **quiet)
+    desk.has_heard(again, [token, *asked], hits, **searching)
 
     def watch() -> list[Any]:
         sounds.look_again()
@@ -152,27 +177,46 @@ def build(context: Context) -> None:
     def visit(query: Mapping[str, str]) -> Any:
         key = query.get("query", "")
         if not key:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return [gr.skip()] * 6
         path = context.kept(key)
         search = sounds.recall(key)
         if path is None or search is None:
             gone = pieces.empty_state(
                 "This search is not kept any more.", "Recordings are deleted after an hour: make the sound again."
             )
-            return "", gone, "", gr.skip()
-        words = query.get("text", "")
+            return "", gone, "", *[gr.skip()] * 3
+        words, name = query.get("text", ""), query.get("model", "")
+        own, _, more = name.partition("+")
         picture = show_query(context, path, key, search.query.name)
-        return picture, search_again(context, sounds, key, words, STEP, None), key, words
+        found = search_again(context, sounds, key, words, STEP, None, name)
+        choices = [own if own in dict(models).values() else "", more if more in dict(others).values() else ""]
+        return picture, found, key, words, *choices
 
-    context.on_visit("search", visit, [view, hits, token, text])
+    context.on_visit("search", visit, [view, hits, token, text, model, fused])
     add_endpoints(context, sounds)
+
+
+# while another model searches, what it replaces is dimmed, as with a new sound
+WAIT = "(...asked) => { document.getElementById('iv-hits')?.classList.add('iv-waits'); return asked; }"
+GO_ON = "() => { document.getElementById('iv-hits')?.classList.remove('iv-waits'); }"
 
 
 # --- what a query does ----------------------------------------------------------------------------------------------
 
 
+def list_models(context: Context) -> list[tuple[str, str]]:
+    """What can search, ``(shown, name)``, the library's own first, whatever it is."""
+    kinds = {name: read_json(find_model(name) / "config.json").get("kind") for name in shipped_models()}
+    found = [name for name, kind in kinds.items() if kind not in NO_NETWORKS]
+    found.sort(key=lambda name: (name != DEFAULT_SEARCH, not name.startswith("tl-"), name))
+    own = context.settings.model
+    if own == "default":
+        own = "its own" if context.settings.index else DEFAULT_SEARCH
+    return [(f"{Path(own).name} (the library's)", ""), *((name, name) for name in found if name != own)]
+
+
 def answer_upload(
-    context: Context, sounds: Sounds, path: Path, name: str, words: str, recall: float | None
+    context: Context, sounds: Sounds, path: Path, name: str, words: str, recall: float | None, model: str = ""
 ) -> Iterator[tuple[Any, Any, Any]]:
     """The picture of a recording at once, then the hits; what is wrong with it is said where the picture would be."""
     picture: Markup | None = None
@@ -182,7 +226,7 @@ def answer_upload(
             key = context.keep(path)
             picture = show_query(context, path, key, name)
         yield picture, gr.skip(), gr.skip()
-        query = sounds.hear(path, name)
+        query = sounds.hear(path, name, model)
     except AudioError as error:
         hint = " Is the microphone muted?" if "is silent" in str(error) else ""
         problem = show_problem(_stop(str(error)) + hint, "This cannot be searched with.")
@@ -191,23 +235,33 @@ def answer_upload(
     except IminetVizError as error:
         yield gr.skip(), show_problem(_sentence(error)), ""
         return
-    sounds.remember(Search(query, key, words), key)
-    yield gr.skip(), search_again(context, sounds, key, words, STEP, recall), key
+    sounds.remember(Search(query, key, words, model=model), key)
+    yield gr.skip(), search_again(context, sounds, key, words, STEP, recall, model), key
 
 
-def search_again(context: Context, sounds: Sounds, key: str, words: str, k: int, recall: float | None) -> Any:
-    """Hits of a query that was heard, for other words or more of them."""
+def search_again(
+    context: Context, sounds: Sounds, key: str, words: str, k: int, recall: float | None, model: str = ""
+) -> Any:
+    """Hits of a query that was heard, for other words, another model, or more of them."""
     search = sounds.recall(key)
-    if search is None:
-        return gr.skip()
     try:
-        answer = sounds.search(search.query, k, words, recall)
+        shelf = sounds.shelf_of(model)
+        if not shelf.files:
+            return show_unheard(model, shelf)
+        if search is None:
+            return NOTHING
+        query = search.query
+        if search.model != model:
+            if (recording := context.kept(key)) is None:
+                return pieces.empty_state("This recording is not kept any more.", "Make the sound again.")
+            query = sounds.hear(recording, query.name, model)
+        answer = sounds.search(query, k, words, recall, model)
     except SearchError as error:
         return pieces.empty_state("No sound with these words.", f"{_sentence(error)} Take fewer or other words.")
     except IminetVizError as error:
         return pieces.empty_state("There is nothing to search yet.", _sentence(error))
-    sounds.remember(Search(search.query, key, words, answer), key)
-    return show_hits(context, sounds, key, answer)
+    sounds.remember(Search(query, key, words, answer, model), key)
+    return show_hits(context, sounds, key, answer, model, shelf if shelf.missing else None)
 
 
 def _sentence(error: Exception) -> str:
@@ -413,8 +467,22 @@ NOTHING = pieces.empty_state(
 )
 
 
-def show_hits(context: Context, sounds: Sounds, key: str, answer: Answer) -> Markup:
-    """The list of hits, with what can be done with it."""
+def show_unheard(model: str, shelf: Shelf) -> Markup:
+    """Another model has heard nothing of the library, or not all: what to do."""
+    button = tag("button", "Let it hear them", type="button", class_="iv-button iv-let-hear")
+    sounds = pieces.plural(shelf.missing, "sound")
+    if shelf.files:
+        text = tag("p", f"{model} has not heard {sounds} of this library. ", button)
+        return tag("div", text, class_="iv-quiet iv-unheard")
+    says = "What it hears is kept in your cache folder; searching with the library’s own model goes on meanwhile."
+    return pieces.empty_state(f"{model} has not heard the {sounds} of this library.", says, tag("p", button))
+
+
+def show_hits(
+    context: Context, sounds: Sounds, key: str, answer: Answer, model: str = "", unheard: Shelf | None = None
+) -> Markup:
+    """The list of hits of a model, with what can be done with it."""
+    model = model or sounds.model
     shown = len(answer.hits)
     how = "exact" if answer.exact else f"{pieces.percent(answer.recall)} of the first ten found, measured"
     seconds = sum(answer.seconds.values())
@@ -424,6 +492,7 @@ def show_hits(context: Context, sounds: Sounds, key: str, answer: Answer) -> Mar
             "p",
             tag("b", f"{shown} of {pieces.plural(answer.files, 'sound')}"),
             f", best first, {how}",
+            f", by {model}",
             tag("span", f", {seconds:.2f}{pieces.THIN}s", class_="iv-took"),
             role="status",
         ),
@@ -451,8 +520,11 @@ def show_hits(context: Context, sounds: Sounds, key: str, answer: Answer) -> Mar
     return tag(
         "div",
         head,
+        show_unheard(model, unheard) if unheard is not None else None,
         tag(
-            "ol", *(show_hit(context, sounds, key, answer.query.name, hit) for hit in answer.hits), class_="iv-hit-list"
+            "ol",
+            *(show_hit(context, key, answer.query.name, hit, model) for hit in answer.hits),
+            class_="iv-hit-list",
         ),
         tag("div", more, class_="iv-files"),
         tag(
@@ -463,6 +535,7 @@ def show_hits(context: Context, sounds: Sounds, key: str, answer: Answer) -> Mar
         ),
         class_="iv-stack iv-answer",
         data_token=key,
+        data_model=None if model == sounds.model else model,
     )
 
 
@@ -474,8 +547,8 @@ EXPORTS = {
 }
 
 
-def show_hit(context: Context, sounds: Sounds, key: str, query: str, hit: Hit) -> Markup:
-    """One hit of a query of that name: play, outline with the found span, name, figures, why."""
+def show_hit(context: Context, key: str, query: str, hit: Hit, model: str) -> Markup:
+    """One hit of a model for a query of that name: play, outline with the found span, name, figures, why."""
     from iminet_viz.index import file_id
 
     path = Path(hit.path)
@@ -489,7 +562,7 @@ def show_hit(context: Context, sounds: Sounds, key: str, query: str, hit: Hit) -
     left = min(100 * hit.start_s / seconds, 100 - span)
     where = f"{clock(hit.start_s)} to {clock(hit.stop_s)} of {clock(hit.duration_s)}" if long else clock(hit.duration_s)
     names = {"query_name": query, "candidate_name": name}
-    why = context.link("explain", query=key, candidate=f"hit-{name_of(hit)}", model=sounds.model, **names)
+    why = context.link("explain", query=key, candidate=f"hit-{name_of(hit)}", model=model, **names)
     facts = [("score", pieces.number(hit.score)), ("above", _percentile(hit.percentile))]
     if hit.stands_out is not None:
         facts.append(("stands out", f"{hit.stands_out:.1f}".replace("-", "−")))
@@ -670,13 +743,37 @@ def show_job(job: Job | None) -> Markup | str:
             aria_label=job.what,
         )
         text = tag("p", ", ".join(parts), class_="iv-quiet")
-        return tag("div", tag("strong", job.what), bar, text, failures, class_="iv-job iv-stack")
+        return tag(
+            "div",
+            tag("strong", job.what),
+            bar,
+            text,
+            failures,
+            class_="iv-job iv-stack",
+            data_job=job.id,
+            data_running=str(job.running).lower(),
+        )
     if job.error:
         done = tag("p", _sentence(Exception(job.error)))
-        return tag("div", tag("strong", f"{job.what}: not finished"), done, failures, class_="iv-doubts", role="alert")
+        return tag(
+            "div",
+            tag("strong", f"{job.what}: not finished"),
+            done,
+            failures,
+            class_="iv-doubts",
+            role="alert",
+            data_job=job.id,
+        )
     ended = f"Stopped: {job.said}" if job.cancelled and job.said else job.said or "Stopped; what was finished stays"
     line = f"{job.what}: {ended[:1].lower()}{ended[1:]}."
-    return tag("div", tag("p", line, class_="iv-quiet"), failures, class_="iv-job iv-stack")
+    return tag(
+        "div",
+        tag("p", line, class_="iv-quiet"),
+        failures,
+        class_="iv-job iv-stack",
+        data_job=job.id,
+        data_running=str(job.running).lower(),
+    )
 
 
 def _hours(seconds: float) -> str:
@@ -695,22 +792,23 @@ def _left(seconds: float) -> str:
 
 
 def add_endpoints(context: Context, sounds: Sounds) -> None:
-    """``/search``, ``/add_folder`` and ``/library``."""
+    """``/search``, ``/add_folder``, ``/hear_library`` and ``/library``."""
 
-    def search(file: dict, k: int = 10, text: str = "") -> dict:
+    def search(file: dict, k: int = 10, text: str = "", model: str = "") -> dict:
         """Find the sounds of the library that a vocal imitation means.
 
-        file is an upload: handle_file("meow.wav"). Answers the hits, best first, with what the search was; a hit's file
-        is its path on the app's machine, and start_s and stop_s say where in it.
+        file is an upload: handle_file("meow.wav"). model is another one than the library's own, or a sum, a+b or
+        0.7*a+0.3*b, that has heard the library: see /hear_library. Answers the hits, best first, with what the search
+        was; a hit's file is its path on the app's machine, and start_s and stop_s say where in it.
         """
         path = context.uploads.find(str((file or {}).get("path", "")) if isinstance(file, dict) else "")
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= API_MOST:
             raise SearchError(f"{k!r} hits were asked for, expected 1 to {API_MOST}")
         try:
-            query = sounds.hear(path)
+            query = sounds.hear(path, model=str(model))
         finally:
             context.uploads.remove(path)
-        answer = sounds.search(query, k, str(text)).as_dict()
+        answer = sounds.search(query, k, str(text), model=str(model)).as_dict()
         for hit in answer["hits"]:
             hit["file"] = hit.pop("path")  # gradio's client fetches whatever has a "path"
         return answer
@@ -719,6 +817,10 @@ def add_endpoints(context: Context, sounds: Sounds) -> None:
         """Begin to add a folder of the app's machine to the library; ask /library how far it is."""
         return sounds.add_folder(str(path)).as_dict()
 
+    def hear_library(model: str) -> dict:
+        """Begin to let another model, or a sum, hear the library, so that it can search; ask /library how far it is."""
+        return sounds.hear_library(str(model)).as_dict()
+
     def library() -> dict:
         """What the library holds, its model, and what is being added."""
         sounds.look_again()
@@ -726,4 +828,5 @@ def add_endpoints(context: Context, sounds: Sounds) -> None:
 
     endpoint(search, "search", concurrency_id="search")
     endpoint(add_folder, "add_folder")
+    endpoint(hear_library, "hear_library")
     endpoint(library, "library")
