@@ -590,7 +590,8 @@ def test_a_fusion_hears_and_searches(grown, tmp_path):
 
 def test_names_of_fusions():
     own = Sounds.__new__(Sounds)
-    own._scorer = type("Scorer", (), {"name": "voice-search"})
+    own._scorer, own.ready = type("Scorer", (), {"name": "voice-search"}), threading.Event()
+    own.ready.set()
     assert own.sum_of("", "") == own.sum_of("voice-search", "") == own.sum_of("", "voice-search") == ""
     assert own.sum_of("imisound", "") == own.sum_of("imisound", "imisound") == "imisound"
     assert own.sum_of("imisound", "mfcc") == "imisound+mfcc"

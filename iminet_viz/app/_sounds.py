@@ -304,7 +304,7 @@ class Sounds:
             return SoundLibrary(self.path, self._scorer)
         known = self._others.get(model)
         if known is None:
-            _require_searcher(model)
+            _require_searcher(model, self.model)
         scorer = load_scorer(model) if known is None else known.library.scorer
         Settings.of(scorer)  # refuses what no index can be made for
         own = hashlib.sha256(os.fsencode(os.path.realpath(self.path))).hexdigest()[:16]
@@ -313,6 +313,7 @@ class Sounds:
 
     def sum_of(self, model: str, other: str) -> str:
         """Name of a model fused with another; of the library's own alone it is ""."""
+        self.ready.wait(60)
         own = model or self.model
         if other in ("", own):
             return model if model != self.model else ""
@@ -708,8 +709,8 @@ def _put_on_shelf(library: SoundLibrary) -> Shelf:
     return Shelf(library, {file_id(path): row for row, path in enumerate(library.windows.files.paths)})
 
 
-def _require_searcher(model: str) -> None:
-    """Refuse what is neither a shipped network, nor a sum of these and of baselines: a user's word is never a path.
+def _require_searcher(model: str, own: str) -> None:
+    """Refuse what is no sum of shipped networks, baselines and the library's own: a user's word is never a path.
 
     Raises:
         AppError: it is none.
@@ -719,7 +720,8 @@ def _require_searcher(model: str) -> None:
     terms = [term.partition("*") for term in model.split("+")]
     names = [(part if star else weight).strip() for weight, star, part in terms]
     known = (*shipped_models(), *BASELINES)
-    if len(set(names)) < len(names) or len(names) > MOST_PARTS or not all(name in known for name in names):
+    odd = [name for name in names if name not in (*known, own)]
+    if odd or len(set(names)) < len(names) or len(names) > MOST_PARTS:
         raise AppError(f"no model {model!r}, expected one of: {', '.join(known)}; or a sum of some, a+b or 0.7*a+0.3*b")
 
 
