@@ -564,7 +564,7 @@ def test_a_worker_that_dies_costs_one_file(tmp_path):
 
 
 def test_a_worker_needs_no_torch():
-    """Of the default model: with it each worker took a second more to start, and 200 MB."""
+    """Of the default model: with it each worker took a second more to start, and 300 MB."""
     work = pickle.dumps(AlignedPart.prepare)
     code = f"import pickle, sys, iminet_viz.index; pickle.loads({work!r}); sys.exit('torch' in sys.modules)"
     assert (
