@@ -384,7 +384,7 @@ def fuse_tests(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def untrained_scores(people: People) -> dict[str, np.ndarray]:
-    from iminet_viz.frontends import MEL_FRAMES, mel_frames
+    from iminet_viz.frames import MEL_FRAMES, mel_frames
     from iminet_viz.models.aligned import align_clips
 
     def frames(paths: list[Path]) -> list[Any]:

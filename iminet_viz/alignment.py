@@ -18,8 +18,9 @@ import numpy as np
 from iminet_viz.audio import STEP, load_audio
 from iminet_viz.baselines import BASELINES, HEARD_S
 from iminet_viz.errors import PatternError
-from iminet_viz.frontends import MEL_FRAMES, LogMelConfig, log_mel_of_frames, loud_span, mel_decibels
-from iminet_viz.models.aligned import DURATION_COST, LEVEL_WEIGHT, STEP_COST, TRIMS_DB
+from iminet_viz.frames import MEL_FRAMES, TRIMS_DB, loud_span, mel_decibels
+from iminet_viz.frontends import LogMelConfig, log_mel_of_frames
+from iminet_viz.models.aligned import DURATION_COST, LEVEL_WEIGHT, STEP_COST
 from iminet_viz.scoring import AlignedPart, Part, Scorer
 
 RATE = MEL_FRAMES.sample_rate

@@ -27,7 +27,8 @@ from iminet_viz.alignment import AlignedExplanation, can_align, explain_alignmen
 from iminet_viz.audio import fit_length, load_audio
 from iminet_viz.checkpoint import TrainedModel, find_model, load_model, read_fusion
 from iminet_viz.errors import CheckpointError, PatternError
-from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, MelFramesConfig, make_frontend
+from iminet_viz.frames import MelFramesConfig
+from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, make_frontend
 from iminet_viz.models import Aligned, Iminet, Model, RecurrentIminet, Siamese, TLIminet
 from iminet_viz.models._tower import ConvBlock
 from iminet_viz.scoring import Scorer, VectorPart, load_scorer, part_of

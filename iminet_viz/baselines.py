@@ -26,18 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from iminet_viz.frontends import (
-    CONSTANT_Q,
-    MEL_FRAMES,
-    ConstantQ,
-    level_decibels,
-    mel_decibels,
-    mel_frames,
-    power_to_db,
-    resample_frames,
-    trim_frames,
-    trim_silence,
-)
+from iminet_viz.frames import MEL_FRAMES, level_decibels, mel_decibels, mel_frames, resample_frames, trim_frames
+from iminet_viz.frontends import CONSTANT_Q, ConstantQ, power_to_db, trim_silence
 from iminet_viz.models.aligned import align_clips, align_scores
 from iminet_viz.scan import CosineRows, Rows, StoredForm
 

@@ -28,7 +28,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,6 +39,9 @@ from iminet_viz.retrieval import SoundLibrary
 from iminet_viz.scan import Rows
 from iminet_viz.scan.aligned import SKETCHED, AlignedRows, Calibration, Cascade, typical_rows
 from iminet_viz.scoring import Scorer
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 PATIENCE_S = 60.0  # without a sign of life from a shard
 SIGN_S = 2.0  # without an answer, until a shard is asked for one
@@ -297,8 +300,11 @@ class ClusterLibrary(SoundLibrary):
             self._cached["shards"] = found
         return self._cached["shards"]
 
+    def _start(self, *_: object) -> None:
+        """Start nothing: the nodes work."""
+
     def _outcomes(
-        self, work: Work, tasks: Sequence[Task], workers: int | None
+        self, work: Work, tasks: Sequence[Task], workers: int | None, executor: ProcessPoolExecutor | None
     ) -> Generator[Prepared | None, None, None]:
         """Files embedded by tasks on the nodes; one that ends its process several times is told as the reason."""
         if not tasks:

@@ -26,23 +26,19 @@ from iminet_viz.cards import write_card
 from iminet_viz.checkpoint import DbStatistics, TrainedModel, read_json, save_model, write_json
 from iminet_viz.datasets import Pair, pairs_table
 from iminet_viz.errors import AudioError, CheckpointError, DatasetError, TrainingError
-from iminet_viz.frontends import (
+from iminet_viz.frames import (
     MEL_FRAMES,
-    FrontEnd,
-    FrontEndConfig,
+    TRIMS_DB,
     MelFramesConfig,
     condition_frames,
-    make_frontend,
     mel_decibels,
     resample_frames,
-    standardize,
+    stretched_cuts,
     trim_frames,
-    trim_silence,
 )
+from iminet_viz.frontends import FrontEnd, FrontEndConfig, make_frontend, standardize, trim_silence
 from iminet_viz.imitator.batch import SETTINGS, TABLE
 from iminet_viz.models import AlignedNet, JointNet, Searcher, Siamese, TLIminet
-from iminet_viz.models.aligned import TRIMS_DB
-from iminet_viz.scoring import stretched_cuts
 from iminet_viz.training import claim_run, export, initialise, remove_run, versions
 from iminet_viz.trials import require_searchable
 

@@ -2,8 +2,8 @@
 
 Three settings make the paper's inputs (sections IV-A, V-A, V-B): ``IMITATION`` (39 x 482 log-mel, 16 kHz),
 ``RECORDING`` (128 x 128 log-mel, 44.1 kHz) and ``CONSTANT_Q`` (72 x 129, 16 kHz). Each ends alike: dB relative
-to the clip's own maximum, floor 80 dB below it, then zero mean and unit deviation per clip. ``MEL_FRAMES`` (64 x 64
-log-mel, 16 kHz) is the aligned net's: a clip of any length, trimmed and stretched.
+to the clip's own maximum, floor 80 dB below it, then zero mean and unit deviation per clip. ``StretchedMel`` (64 x 64
+log-mel, 16 kHz) is the aligned net's: a clip of any length, trimmed and stretched, see :mod:`iminet_viz.frames`.
 """
 
 from __future__ import annotations
@@ -19,31 +19,20 @@ from torch import Tensor, nn
 
 from iminet_viz.audio import fit_length
 from iminet_viz.errors import FrontEndError
-
-# Power below this is silence; librosa.power_to_db has the same.
-AMIN = 1e-10
-
-
-class _Length:
-    """Length of the waveform that a front end sees, from its frames."""
-
-    sample_rate: int
-    hop_length: int
-    n_frames: int
-
-    @property
-    def n_samples(self) -> int:
-        """Length of the waveform that the front end sees."""
-        return self.n_frames * self.hop_length
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return self.n_samples / self.sample_rate
+from iminet_viz.frames import (
+    AMIN,
+    Length,
+    MelFrames,
+    MelFramesConfig,
+    mel_basis,
+    mel_frames,
+    mel_frequencies,
+    resample_frames,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class LogMelConfig(_Length):
+class LogMelConfig(Length):
     """Settings of a mel power spectrogram in dB; the windows do not overlap when ``n_fft == hop_length``."""
 
     sample_rate: int
@@ -63,7 +52,7 @@ class LogMelConfig(_Length):
 
 
 @dataclasses.dataclass(frozen=True)
-class ConstantQConfig(_Length):
+class ConstantQConfig(Length):
     """Settings of a constant-Q magnitude spectrogram in dB."""
 
     sample_rate: int = 16_000
@@ -80,37 +69,6 @@ class ConstantQConfig(_Length):
         return self.n_bins, self.n_frames
 
 
-@dataclasses.dataclass(frozen=True)
-class MelFramesConfig(_Length):
-    """Settings of log-mel frames that follow a clip's own length, for comparison by alignment.
-
-    They decide more than the comparison does. The mean is half taken off because all of it is the colour of a room
-    and a microphone and some of it is the sound; none of it, and all of it, are worse.
-    """
-
-    sample_rate: int = 16_000
-    n_fft: int = 512
-    hop_length: int = 160  # 10 ms
-    n_mels: int = 64
-    fmin: float = 50.0
-    fmax: float = 8_000.0
-    top_db: float = 80.0
-    trim_db: float = 17.0  # below the loudest frame: what is cut at both ends
-    mean_share: float = 0.5  # of the clip's own mean per band that is taken off
-    pool: int = 4  # frames averaged to one: 40 ms
-    n_frames: int = 64  # that a network sees; frames are compared untrained at their own number
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Bands and frames of a network's input."""
-        return self.n_mels, self.n_frames
-
-    @property
-    def n_samples(self) -> int:
-        """Length of the clip that is not stretched: any other is stretched to its number of frames."""
-        return self.n_frames * self.pool * self.hop_length
-
-
 FrontEndConfig = LogMelConfig | ConstantQConfig | MelFramesConfig
 
 IMITATION = LogMelConfig(sample_rate=16_000, n_fft=133, hop_length=133, n_mels=39, n_frames=482, fmin=0.0, fmax=5_000.0)
@@ -118,7 +76,6 @@ RECORDING = LogMelConfig(
     sample_rate=44_100, n_fft=1_024, hop_length=1_024, n_mels=128, n_frames=128, fmin=0.0, fmax=22_050.0
 )
 CONSTANT_Q = ConstantQConfig()
-MEL_FRAMES = MelFramesConfig()
 
 _KINDS: dict[str, type[FrontEndConfig]] = {
     "log-mel": LogMelConfig,
@@ -223,32 +180,6 @@ class FrontEnd(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """Input of a tower: ``(batch, config.n_samples)`` to ``(batch, 1, bands, frames)``, mean 0, deviation 1."""
         return self.normalize(self.decibels(waveform))[:, None]
-
-
-def mel_frequencies(n_mels: int, fmin: float, fmax: float) -> np.ndarray:
-    """Frequencies evenly spaced on Slaney's mel scale, both ends included: ``(n_mels,)`` in Hz.
-
-    To the bit those of ``librosa.mel_frequencies``, whose import takes longer than a search.
-    """
-    hz_per_mel, log_from, log_step = 200 / 3, 1000.0, np.log(6.4) / 27.0  # straight below 1 kHz, logarithmic above
-
-    def to_mel(hz: float) -> float:
-        return hz / hz_per_mel if hz < log_from else log_from / hz_per_mel + np.log(hz / log_from) / log_step
-
-    mel = np.linspace(to_mel(fmin), to_mel(fmax), n_mels)
-    above = mel >= log_from / hz_per_mel
-    return np.where(above, log_from * np.exp(log_step * (mel - log_from / hz_per_mel)), hz_per_mel * mel)
-
-
-def mel_basis(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
-    """Triangular bands of equal area: ``(n_mels, 1 + n_fft // 2)`` float32, to the bit ``librosa.filters.mel``."""
-    edges = mel_frequencies(n_mels + 2, fmin, fmax)
-    apart = np.diff(edges)
-    ramps = np.subtract.outer(edges, np.fft.rfftfreq(n_fft, 1 / sample_rate))
-    rising, falling = -ramps[:-2] / apart[:-1, None], ramps[2:] / apart[1:, None]
-    basis = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
-    basis *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
-    return basis
 
 
 class LogMel(FrontEnd):
@@ -375,19 +306,6 @@ class ConstantQ(FrontEnd):
         return config.fmin * 2 ** (np.arange(config.n_bins) / config.bins_per_octave)
 
 
-@dataclasses.dataclass(frozen=True)
-class MelFrames:
-    """Frames of one clip, as long as the clip is.
-
-    ``values`` are ``(frames, n_mels)`` float32, (dB + 20) / 20; ``level_db`` is ``(frames,)`` below the loudest frame;
-    ``duration_s`` is what trimming left.
-    """
-
-    values: np.ndarray
-    level_db: np.ndarray
-    duration_s: float
-
-
 @functools.cache
 def log_mel_of_frames(config: MelFramesConfig) -> LogMel:
     """The log-mel that frames are made of, of clips of any length."""
@@ -403,75 +321,6 @@ def log_mel_of_frames(config: MelFramesConfig) -> LogMel:
             top_db=config.top_db,
         )
     )
-
-
-@torch.no_grad()
-def mel_decibels(waveform: np.ndarray, config: MelFramesConfig = MEL_FRAMES) -> np.ndarray:
-    """Log-mel of a whole clip, before trimming.
-
-    Shape:
-        ``(samples,)`` at ``config.sample_rate`` to ``(n_mels, frames)`` float32, dB relative to the clip's maximum.
-
-    Raises:
-        FrontEndError: the waveform has another shape, or no samples.
-    """
-    if waveform.ndim != 1 or not len(waveform):
-        raise FrontEndError(f"waveform of shape {waveform.shape}, expected (samples,), one sample or more")
-    power = log_mel_of_frames(config).spectrogram(torch.from_numpy(np.ascontiguousarray(waveform, np.float32))[None])
-    return power_to_db(power, config.top_db)[0].numpy()
-
-
-def level_decibels(db: np.ndarray) -> np.ndarray:
-    """Level of each frame in dB below the loudest: ``(bands, frames)`` in dB to ``(frames,)``."""
-    level = 10 * np.log10(np.sum(10 ** (db / 10), axis=0))
-    return level - level.max()
-
-
-def loud_span(db: np.ndarray, trim_db: float) -> slice:
-    """Frames from the first to the last that is within ``trim_db`` of the loudest."""
-    loud = np.flatnonzero(level_decibels(db) >= -trim_db)
-    return slice(int(loud[0]), int(loud[-1]) + 1)
-
-
-def trim_frames(db: np.ndarray, trim_db: float) -> np.ndarray:
-    """Cut the frames before the first and after the last that is within ``trim_db`` of the loudest."""
-    return db[:, loud_span(db, trim_db)]
-
-
-def condition_frames(db: np.ndarray, config: MelFramesConfig = MEL_FRAMES) -> MelFrames:
-    """Take off the share of each band's mean, average to the long frames, scale.
-
-    Shape:
-        ``(n_mels, frames)`` in dB, trimmed, to ``ceil(frames / config.pool)`` frames.
-    """
-    starts = np.arange(0, db.shape[1], config.pool)
-    counts = np.diff(np.append(starts, db.shape[1]))
-    centred = db - config.mean_share * db.mean(axis=1, keepdims=True)
-    values = np.add.reduceat(centred, starts, axis=1) / counts
-    level = 10 * np.log10(np.add.reduceat(10 ** (level_decibels(db) / 10), starts) / counts)
-    return MelFrames(
-        np.ascontiguousarray((values.T + 20) / 20, np.float32),
-        (level - level.max()).astype(np.float32),
-        db.shape[1] * config.hop_length / config.sample_rate,
-    )
-
-
-def mel_frames(waveform: np.ndarray, config: MelFramesConfig = MEL_FRAMES) -> MelFrames:
-    """Frames of a clip: ``(samples,)`` at ``config.sample_rate`` to :class:`MelFrames`.
-
-    Raises:
-        FrontEndError: as for :func:`mel_decibels`.
-    """
-    return condition_frames(trim_frames(mel_decibels(waveform, config), config.trim_db), config)
-
-
-def resample_frames(values: np.ndarray, n_frames: int) -> np.ndarray:
-    """Stretch frames to a fixed number by straight lines: ``(frames, bands)`` to ``(bands, n_frames)`` float32."""
-    position = np.linspace(0, len(values) - 1, n_frames)
-    below = np.minimum(position.astype(int), max(len(values) - 2, 0))
-    above = np.minimum(below + 1, len(values) - 1)
-    share = (position - below)[:, None]
-    return np.ascontiguousarray((values[below] * (1 - share) + values[above] * share).T, np.float32)
 
 
 class StretchedMel(FrontEnd):

@@ -49,6 +49,8 @@ from iminet_viz.resident import (
 from iminet_viz.windows import Sound, WindowConfig, decode
 
 if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
     import pyarrow as pa
 
     from iminet_viz.scoring import Part, Scorer
@@ -59,8 +61,10 @@ SETTINGS = b"iminet-viz"  # key in the schema's metadata
 LOCK = "adding.lock"
 SPOOL = "prepared"  # folder for what workers hand over of long files
 SPOOLED = 1 << 21  # bytes of a file's prepared windows that go through a pipe at most
-BATCH = 64  # windows in a network at a time
-DEPTH = 2 * BATCH  # files with workers: they go on while a batch is in the network
+# Windows in a network at a time. Of more, the feature maps do not stay in the heap: the system gives and takes pages
+# for every batch, half of the time of the default model's network (64: 2.3 ms of a core a window, 16: 1.1).
+BATCH = 16
+DEPTH = 128  # files with workers: they go on while a batch is in the network
 COMMIT_ROWS, COMMIT_FILES, COMMIT_S = 4_096, 512, 5.0  # a commit holds no more, and is not later
 COMPACT_COMMITS = 64  # every commit is a file; many small ones make reading slow
 GRACE = timedelta(minutes=10)  # older versions are deleted; a reader that still uses a younger one can go on
@@ -290,18 +294,11 @@ def _room(path: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.lib.format.open_memmap(path, "w+", dtype, shape)
 
 
-_work: Work  # of this worker process
-
-
-def _start_worker(work: Work) -> None:
-    global _work
-    _work = work
+def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one stops the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _prepare(task: Task) -> Prepared:
-    return prepare_file(_work, task)
+    import soundfile  # noqa: F401 (now, while the model is loaded, and not with the first file)
+    import soxr  # noqa: F401
 
 
 def _end_with_parent() -> None:
@@ -314,7 +311,25 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def prepare_files(work: Work, tasks: Sequence[Task], workers: int) -> Generator[Prepared, None, None]:
+def start_workers(count: int) -> ProcessPoolExecutor:
+    """Start processes for :func:`prepare_files`; they come up while something else is done."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    from iminet_viz.imitator.batch import for_workers
+
+    # spawned, since a forked copy of a process whose libraries have threads can hang
+    executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
+    with for_workers(), contextlib.suppress(BrokenProcessPool):  # that is told where files are lost
+        for _ in range(count):
+            executor.submit(os.getpid)  # each starts one
+    return executor
+
+
+def prepare_files(
+    work: Work, tasks: Sequence[Task], workers: int, executor: ProcessPoolExecutor | None = None
+) -> Generator[Prepared, None, None]:
     """Prepare files in worker processes, in any order; one that a worker does not survive is told as the reason.
 
     Close the generator (``contextlib.closing``) to stop early.
@@ -323,6 +338,7 @@ def prepare_files(work: Work, tasks: Sequence[Task], workers: int) -> Generator[
         work: what workers need.
         tasks: one a file.
         workers: processes; 0 works in this one.
+        executor: these, where they were started already; shut down at the end.
 
     Raises:
         LibraryError: workers cannot start.
@@ -331,34 +347,31 @@ def prepare_files(work: Work, tasks: Sequence[Task], workers: int) -> Generator[
         for task in tasks:
             yield prepare_file(work, task)
         return
-    import multiprocessing
-    from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+    from concurrent.futures import FIRST_COMPLETED, Future, wait
     from concurrent.futures.process import BrokenProcessPool
 
     from iminet_viz.imitator.batch import for_workers
 
-    # spawned, since a forked copy of a process whose libraries have threads can hang
-    context = multiprocessing.get_context("spawn")
     waiting, suspects = deque(tasks), deque[Task]()
     running: dict[Future[Prepared], Task] = {}
-    executor: ProcessPoolExecutor | None = None
     worked = alone = False
     try:
         while waiting or suspects or running:
             lost: list[Task] = []
+            broken = False
             if executor is None:
-                executor = ProcessPoolExecutor(workers, context, _start_worker, (work,))
+                executor = start_workers(workers)
             alone = bool(suspects) or (alone and bool(running))
             source, depth = (suspects, 1) if alone else (waiting, max(DEPTH, 4 * workers))
             with for_workers():
-                while source and len(running) < depth and not lost:
+                while source and len(running) < depth and not broken:
                     try:
-                        running[executor.submit(_prepare, source[0])] = source[0]
+                        running[executor.submit(prepare_file, work, source[0])] = source[0]
                         source.popleft()
                     except BrokenProcessPool:
+                        broken = True
                         lost += running.values()
                         running.clear()
-                        break
             done = wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done
             for future in done:
                 task = running.pop(future)
@@ -369,14 +382,14 @@ def prepare_files(work: Work, tasks: Sequence[Task], workers: int) -> Generator[
                     continue
                 worked = True
                 yield outcome
-            if lost:  # one of these killed its worker: they are tried one by one
+            if lost or broken:  # one of these killed its worker: they are tried one by one
                 lost += running.values()
                 running.clear()
                 executor.shutdown(wait=True)
                 executor = None
                 if len(lost) == 1:
                     if not worked:
-                        _try_worker(context, work)
+                        _try_worker()
                     yield Prepared(lost[0].file, reason="the process that read it ended: a fault of the decoder")
                 else:
                     suspects.extend(lost)
@@ -385,14 +398,11 @@ def prepare_files(work: Work, tasks: Sequence[Task], workers: int) -> Generator[
             executor.shutdown(cancel_futures=True)
 
 
-def _try_worker(context: Any, work: Work) -> None:
+def _try_worker() -> None:
     """Start one worker that does nothing, to tell a file that kills workers from workers that cannot live."""
-    from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    from iminet_viz.imitator.batch import for_workers
-
-    with ProcessPoolExecutor(1, context, _start_worker, (work,)) as executor, for_workers():
+    with start_workers(1) as executor:
         try:
             executor.submit(os.getpid).result()
         except BrokenProcessPool:
@@ -491,7 +501,7 @@ class Added:
     failed: int = 0  # are rows with a reason
     windows: int = 0  # embedded
     audio_s: float = 0.0  # of the files that were embedded
-    wall_s: float = 0.0  # from the first file on; start and loading of the model are not in it
+    wall_s: float = 0.0  # from the first file on; the model is loaded before, and workers come up meanwhile
     network_s: float = 0.0
     commits: int = 0
     version: int = 0
@@ -992,9 +1002,12 @@ class Library:
             for file in listed(lambda *what: result.unlisted.append(what)):
                 found.setdefault(file.id, file)
         result.found = len(found)
-        if self.settings is None:
-            Settings.of(self.scorer)  # what cannot make an index leaves no folder
-        with self._locked():
+        with contextlib.ExitStack() as closing:
+            executor = None
+            if self.settings is None:
+                executor = self._start(workers, len(found), closing)
+                Settings.of(self.scorer)  # what cannot make an index leaves no folder
+            closing.enter_context(self._locked())
             known = self._known()
             tasks: list[Task] = []
             touched: list[tuple[Found, str | None]] = []  # and the licence
@@ -1014,12 +1027,13 @@ class Library:
             if tasks or touched or failed:
                 if self._table is None:
                     self._create()
+                executor = executor or self._start(workers, len(tasks), closing)
                 scorer = self.scorer if tasks else None
                 run = _Run(self, scorer, known, licence, result, report, len(tasks) + len(failed))
                 for file in failed:
                     run.fail(Prepared(file, reason=file.reason))
                 run.touch(touched)
-                run.work(tasks, workers, stop)
+                run.work(tasks, workers, executor, stop)
                 with self._told("cannot be read"):
                     fragments = self._table.stats()["fragment_stats"]["num_fragments"]
                 if fragments > COMPACT_COMMITS:
@@ -1037,13 +1051,16 @@ class Library:
         with contextlib.suppress(LibraryError):  # of a row that is incomplete; whoever reads it is told
             self.keep_copy()
 
+    def _start(self, workers: int | None, files: int, closing: contextlib.ExitStack) -> ProcessPoolExecutor | None:
+        """Start workers for so many files: their start takes as long as the loading of a model, so it comes before."""
+        count = _count_workers(workers, files)
+        return closing.enter_context(start_workers(count)) if count else None
+
     def _outcomes(
-        self, work: Work, tasks: Sequence[Task], workers: int | None
+        self, work: Work, tasks: Sequence[Task], workers: int | None, executor: ProcessPoolExecutor | None
     ) -> Generator[Prepared | None, None, None]:
         """What becomes of files, in any order, with vectors or for the networks; None where there is nothing yet."""
-        from iminet_viz.imitator.batch import cores
-
-        return prepare_files(work, tasks, min(cores() if workers is None else workers, len(tasks)))
+        return prepare_files(work, tasks, _count_workers(workers, len(tasks)), executor)
 
     def _known(self) -> dict[str, _Known]:
         names = [field.name for field in dataclasses.fields(_Known) if field.name != "failed"]
@@ -1302,7 +1319,13 @@ class _Run:
         self.started = self.committed = time.monotonic()
         self.fingerprint = library.settings.fingerprint  # type: ignore[union-attr]
 
-    def work(self, tasks: Sequence[Task], workers: int | None, stop: Callable[[], bool] | None = None) -> None:
+    def work(
+        self,
+        tasks: Sequence[Task],
+        workers: int | None,
+        executor: ProcessPoolExecutor | None,
+        stop: Callable[[], bool] | None = None,
+    ) -> None:
         """Prepare and embed files, and commit what is finished, whatever ends it."""
         library, result = self.library, self.result
         settings = library.settings
@@ -1314,7 +1337,7 @@ class _Run:
             str(library.path / SPOOL),
         )
         self.started = self.committed = time.monotonic()
-        outcomes = library._outcomes(work, tasks, workers)
+        outcomes = library._outcomes(work, tasks, workers, executor)
         with contextlib.closing(outcomes), _on_interrupt() as interrupted:
             try:
                 for outcome in outcomes:
@@ -1633,6 +1656,13 @@ def _as_scorer(model: Any) -> Scorer:
     from iminet_viz.scoring import Scorer, part_of
 
     return Scorer(model.name, (part_of(model),))
+
+
+def _count_workers(workers: int | None, files: int) -> int:
+    """Processes for so many files: by default one a core."""
+    from iminet_viz.imitator.batch import cores
+
+    return min(cores() if workers is None else workers, files)
 
 
 def _schema(settings: Settings) -> pa.Schema:

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from iminet_viz.alignment import AlignedExplanation
 from iminet_viz.audio import atomic_path
-from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, LogMelConfig, MelFramesConfig, make_frontend
+from iminet_viz.frames import MelFramesConfig
+from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, LogMelConfig, make_frontend
 from iminet_viz.patterns.engine import Pattern
 
 if TYPE_CHECKING:

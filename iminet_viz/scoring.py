@@ -22,9 +22,8 @@ from iminet_viz.audio import fit_length
 from iminet_viz.baselines import BASELINES, HEARD_S, WINDOW_S
 from iminet_viz.checkpoint import Fusion, TrainedModel, find_model, load_model, read_fusion, shipped_models
 from iminet_viz.errors import CheckpointError
-from iminet_viz.frontends import MEL_FRAMES, condition_frames, mel_decibels, resample_frames, trim_frames
+from iminet_viz.frames import MEL_FRAMES, TRIMS_DB, stretched_cuts
 from iminet_viz.models import Aligned, AlignedNet, Iminet, Imisound, JointNet, RecurrentIminet, Searcher, TLIminet
-from iminet_viz.models.aligned import TRIMS_DB
 from iminet_viz.scan import CosineRows, FactorisedRows, ProductRows, Rows, StoredForm
 from iminet_viz.scan.aligned import AlignedRows, pack, unpack
 
@@ -253,14 +252,6 @@ class VectorPart:
 
 
 N_FRAMES = MEL_FRAMES.n_frames // 2  # that the aligned net makes of a clip
-
-
-def stretched_cuts(waveform: np.ndarray, role: str) -> np.ndarray:
-    """Inputs of the aligned net for each cut of a clip, and the log of its duration: to ``(cuts, 64 * 64 + 1)``."""
-    db = mel_decibels(waveform)
-    frames = [condition_frames(trim_frames(db, trim_db), MEL_FRAMES) for trim_db in TRIMS_DB[role]]
-    inputs = [np.append(resample_frames(cut.values, MEL_FRAMES.n_frames), np.log(cut.duration_s)) for cut in frames]
-    return np.stack(inputs).astype(np.float32)
 
 
 class AlignedPart:

@@ -9,17 +9,14 @@ import torch
 
 from iminet_viz.contrastive import AlignedView
 from iminet_viz.errors import FrontEndError, PatternError
+from iminet_viz.frames import MEL_FRAMES, condition_frames, mel_decibels, mel_frames, resample_frames, trim_frames
 from iminet_viz.frontends import (
-    MEL_FRAMES,
     StretchedMel,
-    condition_frames,
     config_from_dict,
     config_to_dict,
+    log_mel_of_frames,
     make_frontend,
-    mel_decibels,
-    mel_frames,
-    resample_frames,
-    trim_frames,
+    power_to_db,
     trim_silence,
 )
 from iminet_viz.models.aligned import AlignedConfig, AlignedNet, align_clips, align_scores
@@ -145,6 +142,15 @@ def test_wrong_waveforms_are_refused():
     for waveform in (np.zeros(0, np.float32), np.zeros((2, 100), np.float32)):
         with pytest.raises(FrontEndError, match=r"expected \(samples,\)"):
             mel_decibels(waveform)
+
+
+@pytest.mark.parametrize("length", [1, 511, 16_000, 33_333])
+def test_decibels_without_torch_are_those_of_the_front_end(length):
+    waveform = chirp(3.0)[:length] + np.random.default_rng(0).normal(0, 0.01, length).astype(np.float32)
+    power = log_mel_of_frames(MEL_FRAMES).spectrogram(torch.from_numpy(waveform)[None])
+    decibels = mel_decibels(waveform)
+    assert decibels.dtype == np.float32
+    np.testing.assert_allclose(decibels, power_to_db(power, MEL_FRAMES.top_db)[0], atol=0.01)
 
 
 def test_trimming_keeps_what_is_within():

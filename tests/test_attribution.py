@@ -21,7 +21,8 @@ from iminet_viz.attribution import (
 from iminet_viz.audio import load_audio, save_audio
 from iminet_viz.checkpoint import load_model, save_model, untrained_model
 from iminet_viz.errors import PatternError
-from iminet_viz.frontends import CONSTANT_Q, IMITATION, MEL_FRAMES, RECORDING, make_frontend
+from iminet_viz.frames import MEL_FRAMES
+from iminet_viz.frontends import CONSTANT_Q, IMITATION, RECORDING, make_frontend
 
 QUICK = ExplainSettings(steps=16, window=(0.5, 0.5), fractions=4, controls=2)
 

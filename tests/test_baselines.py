@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from iminet_viz.baselines import BASELINES, HEARD_S, align_sequences, constant_q_statistics, cosine_scores, mfcc
-from iminet_viz.frontends import MEL_FRAMES, mel_decibels, trim_frames
+from iminet_viz.frames import MEL_FRAMES, mel_decibels, trim_frames
 
 RATE = 16_000
 # docs/voices.md, "The first trial" and "The second trial"; the aligned net's own conditioning is .326 to .330

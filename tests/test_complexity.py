@@ -8,7 +8,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from iminet_viz.errors import PatternError
-from iminet_viz.frontends import CONSTANT_Q, IMITATION, MEL_FRAMES, RECORDING
+from iminet_viz.frames import MEL_FRAMES
+from iminet_viz.frontends import CONSTANT_Q, IMITATION, RECORDING
 from iminet_viz.patterns.complexity import (
     bands_per_octave,
     measure_complexity,

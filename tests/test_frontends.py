@@ -9,10 +9,10 @@ import torch
 
 from iminet_viz.audio import find_audio, fit_length, load_audio
 from iminet_viz.errors import FrontEndError
+from iminet_viz.frames import MEL_FRAMES
 from iminet_viz.frontends import (
     CONSTANT_Q,
     IMITATION,
-    MEL_FRAMES,
     RECORDING,
     ConstantQConfig,
     LogMel,

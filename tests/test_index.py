@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from iminet_viz.audio import fit_length, load_audio
 from iminet_viz.errors import LibraryError
 from iminet_viz.index import Library, find_duplicates, find_licence, list_files, open_index
 from iminet_viz.scan import StoredForm
+from iminet_viz.scoring import AlignedPart
 from iminet_viz.windows import WindowConfig, decode
 
 RATE = 1_000  # of the fake part: small files, fast tests
@@ -578,6 +580,23 @@ def test_a_worker_that_dies_costs_one_file(tmp_path):
     assert (added.new, added.windows, len(library.windows)) == (6, 12, 12)
     assert library.verify() == []
     assert 0 < added.network_s < added.wall_s
+
+
+def test_a_worker_needs_no_torch():
+    """Of the default model: with it each worker took a second more to start, and 300 MB."""
+    work = pickle.dumps(AlignedPart.prepare)
+    code = f"import pickle, sys, iminet_viz.index; pickle.loads({work!r}); sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(HERE.parent)}).returncode == 0
+    )
+
+
+def test_workers_that_cannot_start_are_one_sentence(tmp_path, monkeypatch):
+    for number in range(3):
+        write(tmp_path / f"s/{number}.wav", noise(0.5, seed=number))
+    monkeypatch.setattr(index, "_start_worker", os.abort)
+    with pytest.raises(LibraryError, match="worker processes cannot be started; workers=0 does without"):
+        add(tmp_path / "i", tmp_path / "s", workers=2)
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(tmp_path, monkeypatch):

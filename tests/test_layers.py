@@ -11,7 +11,7 @@ PACKAGE = Path(iminet_viz.errors.__file__).parent
 LAYERS = [
     ["errors"],
     ["audio", "pages"],
-    ["study", "shipped"],
+    ["study", "shipped", "frames"],
     ["frontends", "imitator", "windows"],
     ["models"],
     ["scan"],

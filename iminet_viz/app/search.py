@@ -422,7 +422,8 @@ def _log_mel(waveform: np.ndarray, rate: int) -> tuple[np.ndarray, list[tuple[in
     """Levels from 0 (80 dB below the maximum) to 1, ``(bands, columns)``, and where round frequencies lie in it."""
     import soxr
 
-    from iminet_viz.frontends import MEL_FRAMES, log_mel_of_frames, mel_decibels
+    from iminet_viz.frames import MEL_FRAMES, mel_decibels
+    from iminet_viz.frontends import log_mel_of_frames
 
     own = MEL_FRAMES.sample_rate
     samples = waveform if rate == own else soxr.resample(waveform, rate, own)

@@ -24,17 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from iminet_viz.frontends import MEL_FRAMES, FrontEndConfig, MelFrames
+from iminet_viz.frames import MEL_FRAMES, MelFrames
+from iminet_viz.frontends import FrontEndConfig
 from iminet_viz.models._model import Model
 from iminet_viz.models._tower import init_glorot
 
 STEP_COST = 1.3  # of a step that is not diagonal, relative to one that is, for untrained frames
 DURATION_COST = 0.15  # per unit of |log duration ratio|, for untrained frames
-# Nobody knows where a sound begins and ends: breath, room and the tail are in an imitation or not. So each clip is cut
-# at several levels below its loudest frame, and the two cuts that fit each other best count. MRR on people (mean of six
-# nets): .361 with one cut of each clip, .375 with three of the query at 14, 17 and 20 dB, .386 with these. Every cut of
-# a recording is one more vector in an index; with five on both sides it is not higher (.381).
-TRIMS_DB = {"imitation": (12.0, 17.0, 25.0), "recording": (14.0, 25.0)}
 LEVEL_WEIGHT = 0.3  # an untrained frame at L dB below the loudest weighs exp(0.3 L / 10)
 
 
