@@ -586,6 +586,22 @@ def test_results_are_in_words_and_names_are_text(context, desk):
     assert "<img src=x" not in page and "&lt;img src=x" in page and someone not in page
 
 
+def test_results_are_closed_while_the_own_test_goes_on(lay_out):
+    do = lay_out(study)
+    assert "No answers yet" in do["count"]("")[0]  # who never began
+    someone, stage, _, *_, told, finish = do["begin"]("", "Ann", "pretrained", None)
+    question = re.search(r'data-question="([^"]+)"', stage)[1]
+    do["A",](someone, "pretrained", None, question, {})
+    for shown, button in ((told, finish), do["count"](someone)):
+        assert "open when your own test is over" in shown and "Ann" not in shown and button.visible
+    assert "Nothing can be concluded yet: 1 answer" in do["count"]("")[0]
+    forgotten, stage, *_, told, finish = do["end"](someone)
+    assert forgotten == "" and "Your test has ended." in stage and not finish.visible
+    assert "Nothing can be concluded yet: 1 answer" in told and "Ann" in told
+    assert "Ann" in do["count"](someone)[0]
+    assert do["begin"](forgotten, "", "pretrained", None)[0] not in ("", someone)
+
+
 def test_a_study_that_cannot_be_opened_is_a_sentence(tmp_path):
     (tmp_path / "damaged.sqlite").write_bytes(b"x" * 5000)
     context = open_context(AppSettings(study=tmp_path / "damaged.sqlite"))

@@ -176,7 +176,12 @@ def test_five_questions_are_answered_by_keys_and_the_results_are_seen(page, app_
         answer(page, key)
     assert "Pair 6 of" in page.locator(".iv-trial").inner_text()
     page.click("#iv-study-results button")
+    page.wait_for_selector("text=The results open when your own test is over.")
+    assert page.locator("#iv-study-results .iv-numbers").count() == 0
+    page.click("#iv-study-end")
+    page.wait_for_selector("text=Your test has ended.")
     page.wait_for_selector("text=Nothing can be concluded yet: 4 answers")
+    assert page.is_disabled("#iv-study-a") and not page.is_visible("#iv-study-end")
     page.get_by_text("By participant").click()
     assert "Ann <b>bold</b>" in page.locator("#iv-study-results .iv-numbers").inner_text()
     page.get_by_text("The figures").click()
