@@ -29,10 +29,11 @@ def narrow(page) -> None:
     page.wait_for_function("innerWidth === 400 && document.documentElement.scrollWidth <= 400")
 
 
-def test_two_clips_are_explained_and_both_can_be_heard(page, app_url, clips):
+def test_two_clips_are_explained_and_both_can_be_heard(page, app_url, settled, clips):
     page.goto(app_url + "?tab=explain")
     page.wait_for_selector("#iv-explain-page .iv-empty")
     page.click("#iv-explain-run")
+    settled()
     page.wait_for_selector("text=Nothing to explain yet")
     drop(page, "#iv-explain-query", clips["slower"])
     drop(page, "#iv-explain-candidate", clips["sweep"])
@@ -74,6 +75,46 @@ def test_an_explanation_shows_how_far_it_is_and_can_be_cancelled(page, app_url, 
     page.wait_for_selector("#iv-explain-page >> text=Cancelled.")
     page.wait_for_timeout(1500)
     assert page.locator("#iv-explain-page progress, .iv-explained").count() == 0
+
+
+def test_a_cancel_while_another_run_has_the_turn_counts(browser, page, app_url, settled, clips):
+    context = browser.new_context()
+    first = context.new_page()
+    try:
+        for one, model in ((first, "tl-iminet-conv123"), (page, "dtw (untrained)")):
+            one.goto(app_url + "?tab=explain")
+            drop(one, "#iv-explain-query", clips["slower"])
+            drop(one, "#iv-explain-candidate", clips["sweep"])
+            choose(one, "#iv-explain-model", model)
+        first.click("#iv-explain-run")
+        first.wait_for_selector("#iv-explain-page progress[value]", timeout=SLOW)
+        for run in ("explain", "compare"):
+            page.get_by_role("tab", name=run.title()).click()
+            if run == "compare":
+                page.wait_for_selector(".iv-twin", timeout=SLOW)
+                choose(page, "#iv-compare-second", "tl-iminet-conv1")
+            # as soon as it can be pressed: what does the work may not be on its way yet
+            page.evaluate(
+                """(run) => {
+                  const press = () => { const one = document.getElementById(`iv-${run}-cancel`);
+                    if (!one.disabled) { watch.disconnect(); one.click(); } };
+                  const watch = new MutationObserver(press);
+                  watch.observe(document.body, { subtree: true, childList: true, attributes: true }); }""",
+                run,
+            )
+            page.click(f"#iv-{run}-run")
+            page.wait_for_selector(f"#iv-{run}-page >> text=Cancelled.")
+        first.click("#iv-explain-cancel")
+        first.wait_for_selector("#iv-explain-page >> text=Cancelled.")
+        settled()
+        page.wait_for_timeout(1500)
+        for run in ("explain", "compare"):
+            assert "Cancelled." in page.locator(f"#iv-{run}-page").inner_text()
+            page.get_by_role("tab", name="Explain").click()
+        page.click("#iv-explain-run")  # the turn is free
+        page.wait_for_selector(".iv-explained", timeout=SLOW)
+    finally:
+        context.close()
 
 
 def test_a_link_whose_sounds_are_gone_says_so(page, app_url):

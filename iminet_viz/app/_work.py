@@ -58,8 +58,8 @@ class Order:
 class Orders:
     """What pages want made, one order each, by their sessions.
 
-    The event that does the work comes after that of the button and waits for its turn, and gradio cancels only what it
-    knows of. So the button gives an order, and the work begins by taking it: after a cancel there is none.
+    The event that does the work comes after that of the button and waits for its turn; gradio cannot cancel it before
+    it has come. So the button gives an order, and the work begins by taking it: after a cancel there is none.
     """
 
     def __init__(self) -> None:
@@ -72,11 +72,16 @@ class Orders:
 
     def take(self, session: str) -> Order | None:
         """What is to be made now; None where nothing is, or it was taken already."""
-        order = self._orders.get(session)
-        if order is None or order.taken:
+        if not self.waits(session):
             return None
+        order = self._orders[session]
         order.taken = True
         return order
+
+    def waits(self, session: str) -> bool:
+        """Whether something is wanted that was not taken yet."""
+        order = self._orders.get(session)
+        return order is not None and not order.taken
 
     def cancel(self, session: str) -> None:
         """Neither begin nor go on with what a page wanted."""

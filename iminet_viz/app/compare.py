@@ -17,7 +17,7 @@ from iminet_viz.app._context import Context, Markup, endpoint, tag
 from iminet_viz.app._figure import Sound, empty_state, number, plural
 from iminet_viz.app._plates import draw_plate, plate, wide_picture
 from iminet_viz.app._work import Cancelled, Orders, Report, Step, follow, progress_bar, sentence
-from iminet_viz.app.explain import able, details, plain_table, section
+from iminet_viz.app.explain import able, details, plain_table, section, waiting
 from iminet_viz.errors import AppError, GalleryError, IminetVizError
 from iminet_viz.shipped import REFERENCES, find_model, read_json, shipped_models
 
@@ -125,7 +125,7 @@ def build(context: Context) -> None:
     def wait(first: str, second: str, count: float, request: gr.Request) -> tuple[Any, ...]:
         """The twins of another pair would stand below what is made."""
         orders.give(str(request.session_hash), first, second, int(count))
-        return progress_bar(Step("Waiting for its turn", 0.0, 0.0)), gr.Column(visible=False), able(True)
+        return waiting(), gr.Column(visible=False), able(True)
 
     def begin(place: str) -> tuple[Any, ...]:
         """What the gallery holds, when the tab is first opened."""
@@ -133,14 +133,17 @@ def build(context: Context) -> None:
         return (*open_report(found), *found.models) if found else (*still(gr.skip()), gr.skip(), gr.skip())
 
     def work(request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        if (order := orders.take(str(request.session_hash))) is None:
+        yield *still(gr.skip()), gr.skip()  # what ends without a word empties the page
+        session = str(request.session_hash)
+        if (order := orders.take(session)) is None:
             return
         try:
             for step in compare_models(context, *order.wanted, order.ended):
                 shown = still(progress_bar(step)) if step.result is None else open_report(step.result)
                 yield *shown, able(step.result is None)
-        except Cancelled:
-            return
+        except Cancelled:  # gradio shows the last word again
+            more = orders.waits(session)
+            yield *still(waiting() if more else cancelled()), able(more)
         except IminetVizError as error:
             yield *still(sentence(error)), able(False)
 
@@ -156,10 +159,10 @@ def build(context: Context) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [page, place, turned, drawer, layer, pictured, twins]
-    waiting = run.click(wait, [one, other, neurons], [page, drawer, cancel], queue=False, **quiet)
+    begun = run.click(wait, [one, other, neurons], [page, drawer, cancel], queue=False, **quiet)
     heavy: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "heavy", "trigger_mode": "multiple", **quiet}
-    made = waiting.then(work, None, [*shown, cancel], **heavy)
-    cancel.click(stop, None, [page, cancel], cancels=[made], queue=False, **quiet)
+    begun.then(work, None, [*shown, cancel], **heavy)
+    cancel.click(stop, None, [page, cancel], queue=False, **quiet)
     context.on_leave(forget)
     state = [place, layer, sort, pictured, turned]
     for control in (layer, sort, pictured):

@@ -84,14 +84,16 @@ def build(context: Context) -> None:
         return waiting(), able(True)
 
     def work(request: gr.Request) -> Iterator[tuple[Markup, gr.Button]]:
-        if (order := orders.take(str(request.session_hash))) is None:
+        yield gr.skip(), gr.skip()  # what ends without a word empties the page
+        session = str(request.session_hash)
+        if (order := orders.take(session)) is None:
             return
         try:
             for step in explain_files(context, *order.wanted, order.ended):
                 shown = progress_bar(step) if step.result is None else show(context, *step.result)
                 yield shown, able(step.result is None)
-        except Cancelled:
-            return
+        except Cancelled:  # gradio shows the last word again
+            yield (waiting(), able(True)) if orders.waits(session) else (cancelled(), able(False))
         except IminetVizError as error:
             yield sentence(error), able(False)
 
@@ -117,11 +119,10 @@ def build(context: Context) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     clips = [query, candidate]
     heavy: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "heavy", "trigger_mode": "multiple", **quiet}
-    shown, given, ends = [page, cancel], [*clips, model, called], []
+    shown, given = [page, cancel], [*clips, model, called]
     for begin in (run.click, asked.change):
-        begun = begin(start, given, shown, queue=False, **quiet)
-        ends.append(begun.then(work, None, shown, **heavy))
-    cancel.click(stop, None, shown, cancels=ends, queue=False, **quiet)
+        begin(start, given, shown, queue=False, **quiet).then(work, None, shown, **heavy)
+    cancel.click(stop, None, shown, queue=False, **quiet)  # "cancels" of gradio fails for what is on its way
     context.on_leave(forget)
     for own, role in zip(clips, ROLES, strict=True):
         hold(context, own, role)
