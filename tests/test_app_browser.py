@@ -11,6 +11,8 @@ from app_server import ROOT, running_app
 
 pytestmark = pytest.mark.browser
 
+TABS = ("search", "patterns", "make", "compare", "explain", "study")
+
 NEURON = "tl-iminet-conv123/imitation.conv2/40"
 OTHER = "tl-iminet-scratch/imitation.conv2/"
 SLOW = 90_000  # ms: the first work of a process loads torch and a model
@@ -45,15 +47,27 @@ def test_the_page_opens_in_both_themes_and_on_a_phone_without_sideways_scrolling
     assert heading[0] == pytest.approx(value[0], abs=2)  # it stands over its column
 
 
-def test_every_control_has_a_name(page, app_url):
-    open_tab(page, app_url, "?tab=patterns")
-    page.wait_for_selector("#iv-pattern h2")
-    nameless = page.evaluate(
-        """() => [...document.querySelectorAll('#iv-app button, #iv-app a, #iv-app input, #iv-pattern img')]
-             .filter((e) => e.getClientRects().length && !e.getAttribute('aria-label') && !e.getAttribute('alt')
-               && !e.textContent.trim() && !e.title && !(e.labels && e.labels.length)).map((e) => e.outerHTML)"""
-    )
-    assert nameless == []
+CONTROLS = "a, button, input, select, textarea, summary, [role=button], #iv-pattern img"
+NAMELESS = """(controls) => [...document.querySelectorAll(controls)]
+  .filter((one) => one.getClientRects().length && !one.getAttribute('aria-label') && !one.getAttribute('alt')
+    && !one.title && !one.textContent.trim() && !one.querySelector('img[alt]:not([alt=""])')
+    && !(one.labels && one.labels.length))
+  .map((one) => one.outerHTML)"""
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_every_control_has_a_name(page, app_url, settled, clips, tab):
+    open_tab(page, app_url, f"?tab={tab}")
+    page.wait_for_selector("[role=tabpanel]:visible button:visible")
+    settled()
+    if tab == "explain":
+        for place, name in (("query", "slower"), ("candidate", "sweep")):
+            page.set_input_files(f"#iv-explain-{place} input[type=file]", clips[name])
+            page.wait_for_selector(f"#iv-explain-{place} a[download]")
+        page.wait_for_function("document.querySelectorAll('a[download][aria-label]').length === 2")
+        links = page.locator("a[download]").evaluate_all("all => all.map((one) => one.ariaLabel)")
+        assert links == ["Download: Imitation (your voice)", "Download: Recording"]
+    assert page.evaluate(NAMELESS, CONTROLS) == []
 
 
 def test_a_permalink_opens_its_neuron_and_links_lead_on_and_back(page, app_url):
