@@ -42,11 +42,18 @@ def test_the_page_opens_in_both_themes_and_on_a_phone_without_sideways_scrolling
     page.set_viewport_size({"width": 400, "height": 850})
     page.wait_for_function("innerWidth === 400 && document.documentElement.scrollWidth <= 400")
     right = "all => all.map((one) => one.getBoundingClientRect().right)"
+    texts = page.evaluate(TEXTS)
+    assert len(texts) >= 3 and min(texts) >= 9
     heading = page.locator("#iv-pattern h3 > small").evaluate_all(right)
     value = page.locator("#iv-pattern .iv-clips .iv-row b").evaluate_all(right)
     assert heading[0] == pytest.approx(value[0], abs=2)  # it stands over its column
 
 
+# px of the smallest text of each picture that is seen: of a plate 9 of its 6.4 * 72 points, of a chart of 460 its own
+TEXTS = """() => [...document.querySelectorAll('.iv-plate, .iv-chart text')]
+  .filter((one) => one.getClientRects().length)
+  .map((one) => one.matches('.iv-plate') ? one.clientWidth / 51.2
+    : parseFloat(getComputedStyle(one).fontSize) * one.closest('svg').clientWidth / 460)"""
 CONTROLS = "a, button, input, select, textarea, summary, [role=button], #iv-pattern img"
 NAMELESS = """(controls) => [...document.querySelectorAll(controls)]
   .filter((one) => one.getClientRects().length && !one.getAttribute('aria-label') && !one.getAttribute('alt')

@@ -51,6 +51,9 @@ def test_two_clips_are_explained_and_both_can_be_heard(page, app_url, settled, c
         page.wait_for_function("sound => sound.currentTime > 0.05", arg=sound.element_handle())
         assert cards.nth(place).locator(".iv-head").is_visible()
     narrow(page)
+    for plate in page.locator(".iv-explained .iv-plate").all():
+        assert plate.evaluate("one => one.clientWidth / 5.6 / 72 * 8") >= 9  # px of its axes, 8 points in 5.6 inches
+        assert plate.locator("..").evaluate("one => one.scrollWidth > one.clientWidth")
 
 
 def test_what_cannot_be_explained_is_said_in_the_page(page, app_url, clips):
@@ -165,6 +168,8 @@ def test_the_comparison_opens_at_once_and_its_twins_are_sorted_filtered_and_turn
     page.locator(".iv-twin [data-iv=play]").first.click()
     page.wait_for_function("document.querySelector('.iv-twin audio').currentTime > 0.05")
     narrow(page)
+    plates = page.locator(".iv-twin .iv-plate").evaluate_all("all => all.map((one) => one.clientWidth / 6.4 / 72 * 9)")
+    assert len(plates) >= 2 and min(plates) >= 9  # px of their axes, 9 points in 6.4 inches
     label = page.locator("#iv-compare-pictured label")
     assert label.evaluate("one => one.getBoundingClientRect().height") < 32  # one line
     for place in ("first", "second", "neurons", "layer"):  # no text below the arrow

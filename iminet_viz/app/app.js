@@ -74,6 +74,7 @@
       head.hidden = audio.paused && audio.currentTime === 0;
       const { left, width } = head.dataset;
       head.style.left = `${100 * (Number(left) + share * Number(width))}%`;
+      const box = head.closest(".iv-wide"), at = head.offsetLeft - (box?.scrollLeft || 0);
       if (box && !audio.paused && (at < 0 || at > box.clientWidth)) box.scrollLeft = head.offsetLeft - 40; // on a phone
     }
   }

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from iminet_viz.app._context import Context, Markup, in_a_sentence, join, tag
-from iminet_viz.app._figure import Sound, empty_state, number, percent, player, plural, table
+from iminet_viz.app._figure import Sound, empty_state, framed, number, percent, player, plural, table, thumbnail
 from iminet_viz.app._plates import wide_picture
 from iminet_viz.app._work import Cancelled, Orders, Report, Step, follow, progress_bar, sentence
 from iminet_viz.errors import AppError, IminetVizError
@@ -509,7 +509,7 @@ def side_card(context: Context, figures: Mapping[str, Any], role: str, folder: P
     return tag(
         "section",
         tag("h4", tag("b", role.capitalize()), tag("span", side["name"], class_="iv-file", title=side["name"])),
-        tag("div", picture, head, class_="iv-plate", style="aspect-ratio:952/425"),
+        framed((952, 425), picture, head),
         tag("div", *sounds, class_="iv-players"),
         class_="iv-panel iv-figure",
     )
@@ -633,10 +633,9 @@ def unit_pattern(context: Context, place: str, name: str) -> Markup | None:
     entry, root = context.gallery.entries[place], context.gallery.folder
     if root is None:
         return None
-    picture = tag(
-        "img", src=context.url(root / entry["folder"] / entry["picture"]), alt=f"Pattern of {name}", loading="lazy"
-    )
-    return tag("a", picture, href=context.link("patterns", id=place), class_="iv-unit-pattern")
+    picture = thumbnail(context.url(root / entry["folder"] / entry["picture"]), len(entry["inputs"]))
+    link = context.link("patterns", id=place)
+    return tag("a", picture, href=link, class_="iv-unit-pattern", aria_label=f"Pattern of {name}")
 
 
 def tests(figures: Mapping[str, Any]) -> Markup:
