@@ -183,15 +183,22 @@ def test_a_sound_plays_and_the_playhead_moves_over_its_picture(page, app_url):
     page.wait_for_function("[...document.querySelectorAll('audio')].every((a) => a.paused)")
 
 
+def write(page, field, text: str, shown=None) -> None:
+    """Type until it stays: a page that is still being drawn forgets what was typed."""
+    shown, until, stayed = shown or field, time.monotonic() + SLOW / 1000, 0
+    while stayed < 3:
+        if not stayed:
+            field.fill(text)
+            field.press("Tab")
+        page.wait_for_timeout(200)
+        stayed = stayed + 1 if shown.input_value() == text else 0
+        assert time.monotonic() < until, shown.input_value()
+
+
 def fill(page, steps: int) -> None:
     page.get_by_role("button", name="How it is made").click()
-    slider = page.locator("input[type=number][aria-label*='Steps']")
-    handle, until = page.locator("input[type=range][aria-label*=Steps]"), time.monotonic() + SLOW / 1000
-    while handle.input_value() != str(steps):  # a page that is still being drawn forgets what was typed
-        slider.fill(str(steps))
-        slider.press("Tab")
-        page.wait_for_timeout(200)
-        assert time.monotonic() < until, handle.input_value()
+    number, handle = (page.locator(f"input[type={kind}][aria-label*=Steps]") for kind in ("number", "range"))
+    write(page, number, str(steps), handle)
 
 
 def test_a_pattern_forms_before_the_eyes_and_can_be_heard_and_kept(page, app_url):
@@ -240,8 +247,7 @@ def test_a_mistake_is_told_where_the_picture_would_be(page, app_url, settled):
     page.wait_for_selector("text=Neuron, 0 to 47", timeout=SLOW)
     settled()  # what the address says of the seed is there
     page.get_by_role("button", name="How it is made").click()
-    page.get_by_label("Seed").fill("")
-    page.get_by_label("Seed").press("Tab")
+    write(page, page.get_by_label("Seed"), "")
     page.click("#iv-make")
     page.wait_for_selector("#iv-made >> text=/expected a whole number/", timeout=SLOW)
     page.wait_for_function("!document.querySelector('#iv-make').disabled")
