@@ -31,7 +31,8 @@ from iminet_viz.index import Library
 from iminet_viz.scan import Rows
 from iminet_viz.scan.aligned import CALIBRATED_BY, Calibration
 from iminet_viz.scoring import Scorer, fuse
-from iminet_viz.windows import LONGEST_S, WindowConfig, decode
+from iminet_viz.windows import LONGEST_S as LONGEST_S
+from iminet_viz.windows import WindowConfig, decode
 
 SAMPLE = 256  # windows of the library that a hit is compared with: their median is known to .08 of their deviation
 CLIPPED = 3  # equal samples in a row at the peak

@@ -138,7 +138,7 @@ def test_a_cancel_counts_before_the_work_has_its_turn_and_after(lay_out, monkeyp
         finally:
             ended.set()
 
-    monkeypatch.setattr(tab, work, lambda _, *wanted: follow(busy, "", wanted[-1]))
+    monkeypatch.setattr(tab, work, lambda *called: follow(busy, "", called[-1]))
     do = lay_out(tab)
     page = SimpleNamespace(session_hash="page")
 

@@ -137,8 +137,9 @@ def build(context: Context) -> None:
         session = str(request.session_hash)
         if (order := orders.take(session)) is None:
             return
+        first, second, count = order.wanted
         try:
-            for step in compare_models(context, *order.wanted, order.ended):
+            for step in compare_models(context, first, second, count, order.ended):
                 shown = still(progress_bar(step)) if step.result is None else open_report(step.result)
                 yield *shown, able(step.result is None)
         except Cancelled:  # gradio shows the last word again

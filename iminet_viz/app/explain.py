@@ -88,8 +88,9 @@ def build(context: Context) -> None:
         session = str(request.session_hash)
         if (order := orders.take(session)) is None:
             return
+        query, candidate, model, called = order.wanted
         try:
-            for step in explain_files(context, *order.wanted, order.ended):
+            for step in explain_files(context, query, candidate, model, called, order.ended):
                 shown = progress_bar(step) if step.result is None else show(context, *step.result)
                 yield shown, able(step.result is None)
         except Cancelled:  # gradio shows the last word again
