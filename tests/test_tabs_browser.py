@@ -112,8 +112,8 @@ def test_a_cancel_while_another_run_has_the_turn_counts(browser, page, app_url, 
         settled()
         page.wait_for_timeout(1500)
         for run in ("explain", "compare"):
-            assert "Cancelled." in page.locator(f"#iv-{run}-page").inner_text()
-            page.get_by_role("tab", name="Explain").click()
+            assert "Cancelled." in page.locator(f"#iv-{run}-page").text_content()
+        page.get_by_role("tab", name="Explain").click()
         page.click("#iv-explain-run")  # the turn is free
         page.wait_for_selector(".iv-explained", timeout=SLOW)
     finally:
