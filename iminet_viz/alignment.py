@@ -22,6 +22,7 @@ from iminet_viz.frames import MEL_FRAMES, TRIMS_DB, loud_span, mel_decibels
 from iminet_viz.frontends import LogMelConfig, log_mel_of_frames
 from iminet_viz.models.aligned import DURATION_COST, LEVEL_WEIGHT, STEP_COST
 from iminet_viz.scoring import AlignedPart, Part, Scorer
+from iminet_viz.windows import SILENCE_DB
 
 RATE = MEL_FRAMES.sample_rate
 HOP_S = MEL_FRAMES.hop_length / RATE
@@ -105,12 +106,14 @@ class AlignedExplanation:
         alignments: of each part.
         inputs: by role, ``(bands, frames)`` in dB below the clip's maximum, of all that was heard.
         frontends: by role, of these.
+        spans: by role, start and stop in the file of what was heard, in seconds; all times count from the start.
     """
 
     model: str
     alignments: tuple[Alignment, ...]
     inputs: dict[str, np.ndarray]
     frontends: dict[str, LogMelConfig]
+    spans: dict[str, tuple[float, float]]
     target: str = "score"
 
     @property
@@ -216,7 +219,7 @@ def explain_alignment(
     Args:
         scorer: see :func:`can_align`.
         query: file of the imitation.
-        candidate: file of the recording; of either the first 30 s are heard, as search hears them.
+        candidate: file of the recording; of either, if it is longer, 30 s are heard from where its sound begins.
         seed: of the rotations.
         report: called with the share that is done; what it raises ends the work.
 
@@ -226,13 +229,18 @@ def explain_alignment(
     """
     if not can_align(scorer):
         raise PatternError(f"{scorer.name}: not every part of it aligns frames")
-    clips = {
-        role: load_audio(path, RATE)[: round(HEARD_S * RATE)]
-        for role, path in zip(ROLES, (query, candidate), strict=True)
-    }
-    for role, clip in clips.items():
-        if np.abs(clip).max() < STEP:
+    clips, spans = {}, {}
+    for role, path in zip(ROLES, (query, candidate), strict=True):
+        clip = load_audio(path, RATE)
+        peak = float(np.abs(clip).max())
+        if peak < STEP:
             raise PatternError(f"{role}: silent, so there is nothing to explain")
+        start, most = 0, round(HEARD_S * RATE)
+        if len(clip) > most:
+            begins = int(np.argmax(np.abs(clip) >= peak * 10 ** (-SILENCE_DB / 20)))
+            start = min(begins // MEL_FRAMES.hop_length * MEL_FRAMES.hop_length, len(clip) - most)
+        clips[role] = clip[start : start + most]
+        spans[role] = start / RATE, (start + len(clips[role])) / RATE
     db = {role: mel_decibels(clip) for role, clip in clips.items()}
     rotated = _rotate(clips["recording"], db["recording"], seed)
     total, done = len(scorer.parts) * (1 + ROTATIONS), itertools.count(1)
@@ -247,7 +255,7 @@ def explain_alignment(
     ]
     config = log_mel_of_frames(MEL_FRAMES).config
     frontends = {role: dataclasses.replace(config, n_frames=x.shape[1]) for role, x in db.items()}
-    return AlignedExplanation(scorer.name, tuple(alignments), db, frontends)
+    return AlignedExplanation(scorer.name, tuple(alignments), db, frontends, spans)
 
 
 def hear_alignment(waveform: np.ndarray, profile: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ and a cell that is taken away is set to that.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -32,6 +33,7 @@ from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, make_frontend
 from iminet_viz.models import Aligned, Iminet, Model, RecurrentIminet, Siamese, TLIminet
 from iminet_viz.models._tower import ConvBlock
 from iminet_viz.scoring import Scorer, VectorPart, load_scorer, part_of
+from iminet_viz.windows import LONGEST_S, Sound, Span, WindowConfig, decode
 
 Report = Callable[[float], None]  # the share that is done, 0 to 1
 Target = Callable[..., Tensor]  # inputs, (batch, 1, bands, frames) each, to (batch,)
@@ -118,6 +120,7 @@ class Explanation:
         infidelity: share of what small noise does to the target that the attribution does not foretell (Yeh et al.
             2019, normalised as captum does and by the mean square of the change): 0 is perfect, 1 says nothing.
         faithfulness: deletion and insertion with their controls.
+        spans: by role, start and stop in seconds of the part of a file that is explained; none: from its beginning on.
     """
 
     model: str
@@ -135,6 +138,7 @@ class Explanation:
     faithfulness: Faithfulness
     unit_layer: str = "fc1"
     fingerprint: str = ""
+    spans: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     @property
     def warnings(self) -> list[str]:
@@ -234,7 +238,8 @@ def explain_match(
         model: with two towers, see :func:`explain_pair`; or whose parts all align frames, as those of the default for
             search do, see :func:`iminet_viz.alignment.explain_alignment`; or the name of one.
         query: file of the imitation.
-        candidate: file of the recording.
+        candidate: file of the recording; of two towers, which see a window, those windows of both files are explained
+            that a search scores highest.
         settings: how thoroughly; an alignment takes but the seed.
         report: called with the share that is done; what it raises ends the work.
 
@@ -262,7 +267,35 @@ def explain_match(
         model = part.model
     if not isinstance(model.network, Siamese):
         _refuse(model)
-    return explain_pair(model, load_sides(model, query, candidate), settings, report)
+    windows, spans = _best_windows(VectorPart(model), {"imitation": query, "recording": candidate})
+    return dataclasses.replace(explain_pair(model, windows, settings, report), spans=spans)
+
+
+def _best_windows(
+    part: VectorPart, paths: dict[str, str | os.PathLike[str]]
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
+    """Of all windows of both files that a search compares, those that score highest: samples, start and stop in s."""
+    lengths = {"imitation": part.query_window_s, "recording": part.window_s}
+    sounds: dict[str, Sound] = {}
+    spans: dict[str, list[Span]] = {}
+    with contextlib.ExitStack() as stack:
+        for role, path in paths.items():
+            config = WindowConfig(lengths[role], (part.sample_rate(role),))
+            sounds[role] = stack.enter_context(contextlib.closing(decode(path, config)))
+            spans[role] = sounds[role].spans
+        # what a search hears of a long imitation; if that is silent, all of it
+        first = LONGEST_S * sounds["imitation"].rate
+        spans["imitation"] = [span for span in spans["imitation"] if span.start < first] or spans["imitation"]
+
+        def cut(role: str, span: Span) -> np.ndarray:
+            return sounds[role].cut(span, part.sample_rate(role))
+
+        kept = {role: [part.keep(cut(role, span), role) for span in own] for role, own in spans.items()}
+        scores = part.scores(kept["imitation"], kept["recording"])
+        best = np.unravel_index(scores.argmax(), scores.shape)
+        found = {role: own[place] for (role, own), place in zip(spans.items(), best, strict=True)}
+        windows = {role: cut(role, span) for role, span in found.items()}
+        return windows, {role: sounds[role].seconds(span) for role, span in found.items()}
 
 
 EXPLAINED = (
@@ -414,6 +447,7 @@ def _inputs(model: TrainedModel, waveforms: dict[str, np.ndarray], roles: tuple[
         window = torch.from_numpy(np.ascontiguousarray(frontend.fit(waveforms[role]), np.float32))
         inputs[role] = frontend(window[None].to(model.device))
     if silent := [role for role, x in inputs.items() if not x.any()]:
+        silent = [role if not waveforms[role].any() else f"the beginning of the {role}" for role in silent]
         raise PatternError(f"{' and '.join(silent)}: silent, so there is nothing to explain")
     return inputs
 

@@ -30,7 +30,6 @@ from iminet_viz.alignment import AlignedExplanation, hear_alignment
 from iminet_viz.assessment import GRIFFIN_LIM, Assessment, AssessSettings, assess_many
 from iminet_viz.attribution import Explanation, hear_attribution
 from iminet_viz.audio import fit_length, load_audio, one_line, save_audio
-from iminet_viz.baselines import HEARD_S
 from iminet_viz.checkpoint import SHIPPED, TrainedModel, read_json, write_json
 from iminet_viz.errors import GalleryError, IminetVizError, PatternError
 from iminet_viz.gallery import write_entry
@@ -209,15 +208,21 @@ def _write_files(
     for role, config in explained.frontends.items():
         clip = load_audio(files[role], config.sample_rate)
         file_s = len(clip) / config.sample_rate
-        shown = clip[: round(HEARD_S * config.sample_rate)] if aligned else fit_length(clip, config.n_samples)
+        start_s, stop_s = explained.spans.get(role, (0.0, min(file_s, config.duration_s)))
+        shown = clip[round(start_s * config.sample_rate) : round(stop_s * config.sample_rate)]
+        shown = shown if aligned else fit_length(shown, config.n_samples)
         shown_s = len(shown) / config.sample_rate
-        if file_s > shown_s + 0.05:
+        if start_s > 0.005:
+            part = f"{start_s:.2f} to {stop_s:.2f} s of it are explained, and times count from there"
+            notes.append(f"The {role} is {file_s:.1f} s long; {part}.")
+        elif file_s > shown_s + 0.05:
             notes.append(f"The {role} is {file_s:.1f} s long; its first {shown_s:.2f} s are heard.")
         elif not aligned and file_s < config.duration_s / 10:
             notes.append(f"The {role} is only {file_s:.2f} s long; the rest of {config.duration_s:.2f} s is silence.")
         save_audio(folder / f"{role}.wav", shown.clip(-1, 1), config.sample_rate)
         side: dict[str, Any] = {
             "name": Path(files[role]).name,
+            "start_s": round(start_s, 4),
             "duration_s": round(shown_s, 4),
             "picture_s": round(config.duration_s, 4),
             "sound": f"{role}.wav",

@@ -26,18 +26,18 @@ from typing import Any
 import numpy as np
 
 from iminet_viz.audio import Block, atomic_path, one_line, read_native, save_audio
-from iminet_viz.errors import LibraryError, SearchError
+from iminet_viz.errors import AudioError, LibraryError, SearchError
 from iminet_viz.index import Library
 from iminet_viz.scan import Rows
 from iminet_viz.scan.aligned import CALIBRATED_BY, Calibration
 from iminet_viz.scoring import Scorer, fuse
+from iminet_viz.windows import LONGEST_S as LONGEST_S
 from iminet_viz.windows import WindowConfig, decode
 
 SAMPLE = 256  # windows of the library that a hit is compared with: their median is known to .08 of their deviation
 CLIPPED = 3  # equal samples in a row at the peak
 QUIET = 0.01  # peak, -40 dB: louder is better for the microphone's noise
 SHORT_S = 0.1
-LONGEST_S = 60.0  # of a query; of a longer one the beginning is heard
 EXCERPT_S = 30.0  # of a longer file only what was found is exported
 
 
@@ -222,6 +222,9 @@ class SoundLibrary(Library):
         sound = decode(path, config, beginning.append)
         try:
             spans = [span for span in sound.spans if span.start < LONGEST_S * sound.rate]
+            if not spans:
+                text = f"its first {LONGEST_S:.0f} s, which are searched with, are silent"
+                raise AudioError(f"{one_line(Path(path))}: {text}")
             kept = [
                 np.stack(
                     [part.query(part.keep(sound.cut(s, part.sample_rate("imitation")), "imitation")) for s in spans]

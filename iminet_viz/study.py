@@ -82,6 +82,10 @@ CREATE TABLE answers (
     answered TEXT NOT NULL
 ) STRICT;
 """
+_OPEN = (
+    "SELECT q.id FROM questions q LEFT JOIN answers a ON a.question = q.id "
+    "WHERE q.participant = ? AND a.question IS NULL"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,6 +358,20 @@ class Study:
                 (question, choice, took, _now()),
             )
             return done.rowcount == 1
+
+    def is_asked(self, participant: str) -> bool:
+        """Whether a question waits for the participant's answer."""
+        with self._open() as db:
+            return db.execute(_OPEN, (participant,)).fetchone() is not None
+
+    def end(self, participant: str) -> None:
+        """Skip what the participant was asked and did not answer."""
+        with self._open() as db:
+            db.execute(
+                f"INSERT INTO answers SELECT id, 'skip', NULL, ? FROM ({_OPEN}) WHERE true "
+                "ON CONFLICT (question) DO NOTHING",
+                (_now(), participant),
+            )
 
     def count(self, participant: str) -> int:
         """Answers that a participant gave, skipped ones aside."""

@@ -21,6 +21,7 @@ from iminet_viz.errors import AudioError
 
 SILENCE_DB = 60.0  # below the file's peak
 SHORTEST_S = 0.01
+LONGEST_S = 60.0  # of a query; of a longer one the beginning is heard
 WHOLE_S = 12.0  # a model that stretches clips is given files up to this as a whole too
 RATES = (1_000, 1_000_000)  # Hz; beyond, a header is wrong, and resampling would fill the disk
 IN_MEMORY = 1 << 24  # samples of a file at one rate that are kept in memory, 64 MB; more go to a temporary file

@@ -11,6 +11,8 @@ from app_server import ROOT, running_app
 
 pytestmark = pytest.mark.browser
 
+TABS = ("search", "patterns", "make", "compare", "explain", "study")
+
 NEURON = "tl-iminet-conv123/imitation.conv2/40"
 OTHER = "tl-iminet-scratch/imitation.conv2/"
 SLOW = 90_000  # ms: the first work of a process loads torch and a model
@@ -40,20 +42,39 @@ def test_the_page_opens_in_both_themes_and_on_a_phone_without_sideways_scrolling
     page.set_viewport_size({"width": 400, "height": 850})
     page.wait_for_function("innerWidth === 400 && document.documentElement.scrollWidth <= 400")
     right = "all => all.map((one) => one.getBoundingClientRect().right)"
+    texts = page.evaluate(TEXTS)
+    assert len(texts) >= 3 and min(texts) >= 9
     heading = page.locator("#iv-pattern h3 > small").evaluate_all(right)
     value = page.locator("#iv-pattern .iv-clips .iv-row b").evaluate_all(right)
     assert heading[0] == pytest.approx(value[0], abs=2)  # it stands over its column
 
 
-def test_every_control_has_a_name(page, app_url):
-    open_tab(page, app_url, "?tab=patterns")
-    page.wait_for_selector("#iv-pattern h2")
-    nameless = page.evaluate(
-        """() => [...document.querySelectorAll('#iv-app button, #iv-app a, #iv-app input, #iv-pattern img')]
-             .filter((e) => e.getClientRects().length && !e.getAttribute('aria-label') && !e.getAttribute('alt')
-               && !e.textContent.trim() && !e.title && !(e.labels && e.labels.length)).map((e) => e.outerHTML)"""
-    )
-    assert nameless == []
+# px of the smallest text of each picture that is seen: of a plate 9 of its 6.4 * 72 points, of a chart of 460 its own
+TEXTS = """() => [...document.querySelectorAll('.iv-plate, .iv-chart text')]
+  .filter((one) => one.getClientRects().length)
+  .map((one) => one.matches('.iv-plate') ? one.clientWidth / 51.2
+    : parseFloat(getComputedStyle(one).fontSize) * one.closest('svg').clientWidth / 460)"""
+CONTROLS = "a, button, input, select, textarea, summary, [role=button], #iv-pattern img"
+NAMELESS = """(controls) => [...document.querySelectorAll(controls)]
+  .filter((one) => one.getClientRects().length && !one.getAttribute('aria-label') && !one.getAttribute('alt')
+    && !one.title && !one.textContent.trim() && !one.querySelector('img[alt]:not([alt=""])')
+    && !(one.labels && one.labels.length))
+  .map((one) => one.outerHTML)"""
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_every_control_has_a_name(page, app_url, settled, clips, tab):
+    open_tab(page, app_url, f"?tab={tab}")
+    page.wait_for_selector("[role=tabpanel]:visible button:visible")
+    settled()
+    if tab == "explain":
+        for place, name in (("query", "slower"), ("candidate", "sweep")):
+            page.set_input_files(f"#iv-explain-{place} input[type=file]", clips[name])
+            page.wait_for_selector(f"#iv-explain-{place} a[download]")
+        page.wait_for_function("document.querySelectorAll('a[download][aria-label]').length === 2")
+        links = page.locator("a[download]").evaluate_all("all => all.map((one) => one.ariaLabel)")
+        assert links == ["Download: Imitation (your voice)", "Download: Recording"]
+    assert page.evaluate(NAMELESS, CONTROLS) == []
 
 
 def test_a_permalink_opens_its_neuron_and_links_lead_on_and_back(page, app_url):
@@ -162,15 +183,22 @@ def test_a_sound_plays_and_the_playhead_moves_over_its_picture(page, app_url):
     page.wait_for_function("[...document.querySelectorAll('audio')].every((a) => a.paused)")
 
 
+def write(page, field, text: str, shown=None) -> None:
+    """Type until it stays: a page that is still being drawn forgets what was typed."""
+    shown, until, stayed = shown or field, time.monotonic() + SLOW / 1000, 0
+    while stayed < 3:
+        if not stayed:
+            field.fill(text)
+            field.press("Tab")
+        page.wait_for_timeout(200)
+        stayed = stayed + 1 if shown.input_value() == text else 0
+        assert time.monotonic() < until, shown.input_value()
+
+
 def fill(page, steps: int) -> None:
     page.get_by_role("button", name="How it is made").click()
-    slider = page.locator("input[type=number][aria-label*='Steps']")
-    handle, until = page.locator("input[type=range][aria-label*=Steps]"), time.monotonic() + SLOW / 1000
-    while handle.input_value() != str(steps):  # a page that is still being drawn forgets what was typed
-        slider.fill(str(steps))
-        slider.press("Tab")
-        page.wait_for_timeout(200)
-        assert time.monotonic() < until, handle.input_value()
+    number, handle = (page.locator(f"input[type={kind}][aria-label*=Steps]") for kind in ("number", "range"))
+    write(page, number, str(steps), handle)
 
 
 def test_a_pattern_forms_before_the_eyes_and_can_be_heard_and_kept(page, app_url):
@@ -219,8 +247,7 @@ def test_a_mistake_is_told_where_the_picture_would_be(page, app_url, settled):
     page.wait_for_selector("text=Neuron, 0 to 47", timeout=SLOW)
     settled()  # what the address says of the seed is there
     page.get_by_role("button", name="How it is made").click()
-    page.get_by_label("Seed").fill("")
-    page.get_by_label("Seed").press("Tab")
+    write(page, page.get_by_label("Seed"), "")
     page.click("#iv-make")
     page.wait_for_selector("#iv-made >> text=/expected a whole number/", timeout=SLOW)
     page.wait_for_function("!document.querySelector('#iv-make').disabled")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import re
@@ -10,17 +11,20 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what gradio imports
+    import gradio as gr
+
     from iminet_viz.app import compare, explain, make, study
 
 from iminet_viz.app import AppSettings
 from iminet_viz.app._context import SHIPPED_GALLERY, close_context, open_context
-from iminet_viz.app._work import Cancelled, Step, follow, progress_bar, sentence
+from iminet_viz.app._work import Cancelled, Orders, Step, follow, progress_bar, sentence
 from iminet_viz.audio import read_native
 from iminet_viz.errors import AppError, CheckpointError, GalleryError, StudyError
 from iminet_viz.shipped import find_model
@@ -35,6 +39,24 @@ def context(tmp_path):
     opened = open_context(AppSettings(study=tmp_path / "study.sqlite"))
     yield opened
     close_context(opened)
+
+
+@pytest.fixture
+def lay_out(context, monkeypatch):
+    """Lay a tab out; its functions, by their names."""
+    loops, new_loop = [], asyncio.new_event_loop  # gradio leaves those open that it makes
+    monkeypatch.setattr(asyncio, "new_event_loop", lambda: loops.append(new_loop()) or loops[-1])
+
+    def lay_out(tab) -> dict:
+        with gr.Blocks() as app:
+            tab.build(context)
+        functions = [own.fn for own in app.fns.values() if own.fn]
+        return {getattr(own, "__name__", getattr(own, "args", None)): own for own in functions}
+
+    yield lay_out
+    asyncio.set_event_loop(None)
+    for loop in loops:
+        loop.close()
 
 
 def explained(context, query: Path, candidate: Path, model: str = "dtw", called=None):
@@ -80,6 +102,66 @@ def test_work_ends_when_nobody_follows_it_any_more():
     next(steps)
     steps.close()  # as gradio does at a cancel
     assert ended.wait(5)
+
+
+def test_an_order_is_taken_once_and_not_after_a_cancel():
+    orders = Orders()
+    orders.give("page", "first")
+    orders.give("page", "second")
+    orders.give("other", "third")
+    order = orders.take("page")
+    assert order.wanted == ("second",) and orders.take("page") is None
+    orders.cancel("page")
+    assert order.ended.is_set() and not orders.take("other").ended.is_set()
+    begun = []
+    with pytest.raises(Cancelled):
+        next(follow(begun.append, "", order.ended))
+    assert begun == []
+
+
+@pytest.mark.parametrize(
+    ("tab", "button", "work", "given"),
+    [
+        (explain, "start", "explain_files", ("voice.wav", "sound.wav", "dtw", {})),
+        (compare, "wait", "compare_models", ("tl-iminet-conv123", "tl-iminet-conv1", 2)),
+    ],
+)
+def test_a_cancel_counts_before_the_work_has_its_turn_and_after(lay_out, monkeypatch, tab, button, work, given):
+    begun, ended = [], threading.Event()
+
+    def busy(report):
+        begun.append(True)
+        try:
+            while True:
+                report("on and on", 0.1)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(tab, work, lambda *called: follow(busy, "", called[-1]))
+    do = lay_out(tab)
+    page = SimpleNamespace(session_hash="page")
+
+    def shown_by_another_event() -> list:
+        return [one for shown in do["work"](page) for one in shown if one != gr.skip()]
+
+    do[button](*given, page)
+    assert "Cancelled." in do["stop"](page)[0]
+    assert shown_by_another_event() == [] and not begun
+    do[button](*given, page)
+    steps = do["work"](page)
+    next(steps)
+    assert "on and on" in next(steps)[0]
+    assert shown_by_another_event() == [] and len(begun) == 1  # one order is worked on once
+    do["stop"](page)
+    (last,) = steps
+    assert "Cancelled." in last[0] and ended.wait(5)
+    do[button](*given, page)
+    steps = do["work"](page)
+    next(steps), next(steps)
+    do[button](*given, page)
+    *_, last = steps
+    assert "Waiting for its turn" in last[0] and last[-1].interactive  # the next one
 
 
 def test_progress_and_faults_are_text():
@@ -514,6 +596,22 @@ def test_results_are_in_words_and_names_are_text(context, desk):
     page = study.show_results(desk.study.results(), desk.study.results(by_participant=True))
     assert "Nothing can be concluded yet: 1 answer" in page
     assert "<img src=x" not in page and "&lt;img src=x" in page and someone not in page
+
+
+def test_results_are_closed_while_the_own_test_goes_on(lay_out):
+    do = lay_out(study)
+    assert "No answers yet" in do["count"]("")[0]  # who never began
+    someone, stage, _, *_, told, finish = do["begin"]("", "Ann", "pretrained", None)
+    question = re.search(r'data-question="([^"]+)"', stage)[1]
+    do["A",](someone, "pretrained", None, question, {})
+    for shown, button in ((told, finish), do["count"](someone)):
+        assert "open when your own test is over" in shown and "Ann" not in shown and button.visible
+    assert "Nothing can be concluded yet: 1 answer" in do["count"]("")[0]
+    forgotten, stage, *_, told, finish = do["end"](someone)
+    assert forgotten == "" and "Your test has ended." in stage and not finish.visible
+    assert "Nothing can be concluded yet: 1 answer" in told and "Ann" in told
+    assert "Ann" in do["count"](someone)[0]
+    assert do["begin"](forgotten, "", "pretrained", None)[0] not in ("", someone)
 
 
 def test_a_study_that_cannot_be_opened_is_a_sentence(tmp_path):

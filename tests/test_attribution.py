@@ -23,6 +23,7 @@ from iminet_viz.checkpoint import load_model, save_model, untrained_model
 from iminet_viz.errors import PatternError
 from iminet_viz.frames import MEL_FRAMES
 from iminet_viz.frontends import CONSTANT_Q, IMITATION, RECORDING, make_frontend
+from iminet_viz.retrieval import open_index
 
 QUICK = ExplainSettings(steps=16, window=(0.5, 0.5), fractions=4, controls=2)
 
@@ -50,6 +51,23 @@ def test_shares_and_attributions_sum_to_what_the_pair_has_over_silence(kind, cli
     assert total - explained.convergence_delta == pytest.approx(gained, abs=1e-3)
     assert abs(explained.convergence_delta) < 0.05 * abs(gained) + 0.02
     assert all(explained.attributions[role].shape == x.shape for role, x in explained.inputs.items())
+
+
+def test_of_long_files_the_windows_are_explained_that_a_search_scores_highest(tmp_path):
+    rate, silence = 16_000, np.zeros(7 * 16_000, np.float32)
+    hum = (0.2 * np.sin(2 * np.pi * 180 * np.arange(4 * rate) / rate)).astype(np.float32)
+    (tmp_path / "sounds").mkdir()
+    save_audio(tmp_path / "sounds" / "long.wav", np.concatenate([silence, noise(5, rate), hum]), rate)
+    save_audio(tmp_path / "voice.wav", np.concatenate([silence, hum, noise(5, rate, 1)]), rate)
+    library = open_index(tmp_path / "index", "tl-iminet-conv1")
+    library.add(tmp_path / "sounds", workers=0)
+    answer = library.search(tmp_path / "voice.wav")
+    explained = explain_match("tl-iminet-conv1", tmp_path / "voice.wav", tmp_path / "sounds" / "long.wav", QUICK)
+    (hit,) = answer
+    assert explained.value == pytest.approx(hit.score, abs=1e-4)
+    assert explained.spans["recording"] == pytest.approx((hit.start_s, hit.stop_s), abs=1e-3)
+    assert explained.spans["imitation"] in answer.query.spans and len(answer.query.spans) > 2
+    assert explained.spans["imitation"][0] > 6
 
 
 @pytest.mark.parametrize(
@@ -288,8 +306,12 @@ def test_what_cannot_be_explained_is_said(model):
         explain_neuron(untrained_model("aligned", 0), "conv1", 0, CQT_CLIPS, QUICK)
     with pytest.raises(PatternError, match="needs the recording"):
         explain_pair(model, {"imitation": CLIPS["imitation"]}, QUICK)
-    with pytest.raises(PatternError, match="silent"):
-        explain_pair(model, CLIPS | {"recording": np.zeros_like(CLIPS["recording"])}, QUICK)
+    silence = np.zeros_like(CLIPS["recording"])
+    with pytest.raises(PatternError, match=r"^recording: silent"):
+        explain_pair(model, CLIPS | {"recording": silence}, QUICK)
+    late = np.concatenate([silence, silence, silence, CLIPS["recording"]])
+    with pytest.raises(PatternError, match=r"^the beginning of the recording: silent"):
+        explain_pair(model, CLIPS | {"recording": late}, QUICK)
     with pytest.raises(PatternError, match="has neurons 0 to 47, not 48"):
         explain_neuron(model, "imitation.conv1", 48, CLIPS, QUICK)
     with pytest.raises(PatternError, match="no layer"):

@@ -15,7 +15,7 @@ import pytest
 from iminet_viz import explanation
 from iminet_viz.assessment import AssessSettings
 from iminet_viz.attribution import ExplainSettings, explain_match, explain_neuron, load_sides
-from iminet_viz.audio import save_audio
+from iminet_viz.audio import read_native, save_audio
 from iminet_viz.checkpoint import untrained_model
 from iminet_viz.errors import GalleryError
 from iminet_viz.explanation import (
@@ -227,3 +227,18 @@ def test_what_was_not_heard_of_a_long_clip_is_said(explained, clips, tmp_path):
     figures = write_explanation(tmp_path / "why", explain_match("dtw", long, long), dict.fromkeys(clips, long))
     assert "The imitation is 33.0 s long; its first 30.00 s are heard." in figures["notes"]
     assert "Both sides are the same file." in figures["notes"]
+
+
+@pytest.mark.parametrize("net", ["a net", "dtw"])
+def test_a_long_clip_that_begins_silent_is_explained_where_it_sounds(model, clips, tmp_path, net):
+    rate, tone = 16_000, np.sin(np.arange(2 * 16_000) * 0.3) * 0.1
+    long = tmp_path / "long.wav"
+    save_audio(long, np.concatenate([np.zeros(35 * rate), tone]), rate)
+    explained = explain_match(model if net == "a net" else net, long, clips["recording"], QUICK)
+    figures = write_explanation(tmp_path / "why", explained, {**clips, "imitation": long})
+    start, stop = explained.spans["imitation"]
+    said = f"The imitation is 37.0 s long; {start:.2f} to {stop:.2f} s of it are explained, and times count from there."
+    assert said in figures["notes"] and figures["sides"]["imitation"]["start_s"] == pytest.approx(start, abs=1e-4)
+    assert start <= 35.01 < stop <= 37
+    sound, _ = read_native(tmp_path / "why" / "imitation.wav")
+    assert np.abs(sound[round((35 - start) * rate) + 200 :][:rate]).max() == pytest.approx(0.1, rel=0.05)

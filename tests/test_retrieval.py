@@ -185,6 +185,10 @@ def test_a_longer_query_scores_as_its_best_window(library, tmp_path):
         (np.zeros(RATE, np.float32), "is silent"),
         (np.zeros(0, np.float32), "no samples|empty|is silent|holds no"),
         (np.ones(1, np.float32), "too short"),
+        (
+            np.concatenate([np.zeros(61 * RATE), np.ones(RATE)]).astype(np.float32),
+            "first 60 s, which are searched with",
+        ),
     ],
 )
 def test_what_cannot_be_searched_with_is_said_in_one_sentence(library, tmp_path, waveform, says):

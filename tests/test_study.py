@@ -133,6 +133,21 @@ def test_a_skip_is_kept_but_not_counted(study):
     assert own.verdict.startswith("Nothing can be concluded yet")
 
 
+def test_the_end_skips_what_a_participant_did_not_answer_and_nothing_else(study):
+    someone, other = study.join(seed=1), study.join(seed=2)
+    assert not study.is_asked(someone) and not study.is_asked("nobody")
+    study.answer(study.ask(someone, pool_of(3)).id, "A")
+    assert not study.is_asked(someone)
+    for pool in (pool_of(3), pool_of(2, "fits")):
+        study.ask(someone, pool)
+        study.ask(other, pool)
+    assert study.is_asked(someone)
+    study.end(someone)
+    assert not study.is_asked(someone) and study.is_asked(other)
+    choices = sorted(row["choice"] for row in study.rows() if row["participant"] == someone)
+    assert choices == ["A", "skip", "skip"] and study.count(someone) == 1
+
+
 def test_two_pages_that_ask_at_once_get_one_question_and_their_answers_count_once(study):
     someone = study.join(seed=1)
     pool = pool_of(5)

@@ -29,10 +29,11 @@ def narrow(page) -> None:
     page.wait_for_function("innerWidth === 400 && document.documentElement.scrollWidth <= 400")
 
 
-def test_two_clips_are_explained_and_both_can_be_heard(page, app_url, clips):
+def test_two_clips_are_explained_and_both_can_be_heard(page, app_url, settled, clips):
     page.goto(app_url + "?tab=explain")
     page.wait_for_selector("#iv-explain-page .iv-empty")
     page.click("#iv-explain-run")
+    settled()
     page.wait_for_selector("text=Nothing to explain yet")
     drop(page, "#iv-explain-query", clips["slower"])
     drop(page, "#iv-explain-candidate", clips["sweep"])
@@ -50,6 +51,9 @@ def test_two_clips_are_explained_and_both_can_be_heard(page, app_url, clips):
         page.wait_for_function("sound => sound.currentTime > 0.05", arg=sound.element_handle())
         assert cards.nth(place).locator(".iv-head").is_visible()
     narrow(page)
+    for plate in page.locator(".iv-explained .iv-plate").all():
+        assert plate.evaluate("one => one.clientWidth / 5.6 / 72 * 8") >= 9  # px of its axes, 8 points in 5.6 inches
+        assert plate.locator("..").evaluate("one => one.scrollWidth > one.clientWidth")
 
 
 def test_what_cannot_be_explained_is_said_in_the_page(page, app_url, clips):
@@ -74,6 +78,46 @@ def test_an_explanation_shows_how_far_it_is_and_can_be_cancelled(page, app_url, 
     page.wait_for_selector("#iv-explain-page >> text=Cancelled.")
     page.wait_for_timeout(1500)
     assert page.locator("#iv-explain-page progress, .iv-explained").count() == 0
+
+
+def test_a_cancel_while_another_run_has_the_turn_counts(browser, page, app_url, settled, clips):
+    context = browser.new_context()
+    first = context.new_page()
+    try:
+        for one, model in ((first, "tl-iminet-conv123"), (page, "dtw (untrained)")):
+            one.goto(app_url + "?tab=explain")
+            drop(one, "#iv-explain-query", clips["slower"])
+            drop(one, "#iv-explain-candidate", clips["sweep"])
+            choose(one, "#iv-explain-model", model)
+        first.click("#iv-explain-run")
+        first.wait_for_selector("#iv-explain-page progress[value]", timeout=SLOW)
+        for run in ("explain", "compare"):
+            page.get_by_role("tab", name=run.title()).click()
+            if run == "compare":
+                page.wait_for_selector(".iv-twin", timeout=SLOW)
+                choose(page, "#iv-compare-second", "tl-iminet-conv1")
+            # as soon as it can be pressed: what does the work may not be on its way yet
+            page.evaluate(
+                """(run) => {
+                  const press = () => { const one = document.getElementById(`iv-${run}-cancel`);
+                    if (!one.disabled) { watch.disconnect(); one.click(); } };
+                  const watch = new MutationObserver(press);
+                  watch.observe(document.body, { subtree: true, childList: true, attributes: true }); }""",
+                run,
+            )
+            page.click(f"#iv-{run}-run")
+            page.wait_for_selector(f"#iv-{run}-page >> text=Cancelled.")
+        first.click("#iv-explain-cancel")
+        first.wait_for_selector("#iv-explain-page >> text=Cancelled.")
+        settled()
+        page.wait_for_timeout(1500)
+        for run in ("explain", "compare"):
+            assert "Cancelled." in page.locator(f"#iv-{run}-page").text_content()
+        page.get_by_role("tab", name="Explain").click()
+        page.click("#iv-explain-run")  # the turn is free
+        page.wait_for_selector(".iv-explained", timeout=SLOW)
+    finally:
+        context.close()
 
 
 def test_a_link_whose_sounds_are_gone_says_so(page, app_url):
@@ -124,6 +168,8 @@ def test_the_comparison_opens_at_once_and_its_twins_are_sorted_filtered_and_turn
     page.locator(".iv-twin [data-iv=play]").first.click()
     page.wait_for_function("document.querySelector('.iv-twin audio').currentTime > 0.05")
     narrow(page)
+    plates = page.locator(".iv-twin .iv-plate").evaluate_all("all => all.map((one) => one.clientWidth / 6.4 / 72 * 9)")
+    assert len(plates) >= 2 and min(plates) >= 9  # px of their axes, 9 points in 6.4 inches
     label = page.locator("#iv-compare-pictured label")
     assert label.evaluate("one => one.getBoundingClientRect().height") < 32  # one line
     for place in ("first", "second", "neurons", "layer"):  # no text below the arrow
@@ -176,7 +222,12 @@ def test_five_questions_are_answered_by_keys_and_the_results_are_seen(page, app_
         answer(page, key)
     assert "Pair 6 of" in page.locator(".iv-trial").inner_text()
     page.click("#iv-study-results button")
+    page.wait_for_selector("text=The results open when your own test is over.")
+    assert page.locator("#iv-study-results .iv-numbers").count() == 0
+    page.click("#iv-study-end")
+    page.wait_for_selector("text=Your test has ended.")
     page.wait_for_selector("text=Nothing can be concluded yet: 4 answers")
+    assert page.is_disabled("#iv-study-a") and not page.is_visible("#iv-study-end")
     page.get_by_text("By participant").click()
     assert "Ann <b>bold</b>" in page.locator("#iv-study-results .iv-numbers").inner_text()
     page.get_by_text("The figures").click()

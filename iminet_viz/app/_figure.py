@@ -60,10 +60,16 @@ def figure(
     image = tag("img", src=picture, alt=alt, width=size[0], height=size[1], decoding="async")
     return tag(
         "div",
-        tag("div", image, *heads, class_="iv-plate", style=f"aspect-ratio:{size[0]}/{size[1]}"),
+        framed(size, image, *heads),
         tag("div", *(player(sound) for sound in sounds), class_="iv-players") if sounds else note,
         class_="iv-figure",
     )
+
+
+def framed(size: Sequence[int], *parts: Markup) -> Markup:
+    """A picture of a size with what lies over it; a phone scrolls through it, so that its axes can be read."""
+    whole = tag("div", *parts, class_="iv-plate", style=f"aspect-ratio:{size[0]}/{size[1]}")
+    return tag("div", whole, class_="iv-wide")
 
 
 def thumbnail(picture: str, rows: int) -> Markup:

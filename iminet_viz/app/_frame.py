@@ -52,9 +52,7 @@ def build_app(context: Context) -> gr.Blocks:
     """Put the header and the tabs together, and wire the links between them."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     present = [name for name in TABS if importlib.util.find_spec(f"iminet_viz.app.{name}")]
-    with gr.Blocks(
-        title=NAME, analytics_enabled=False, delete_cache=(CLEAN_S, OLD_S), fill_width=True, elem_id="iv-app"
-    ) as app:
+    with gr.Blocks(title=NAME, analytics_enabled=False, delete_cache=(CLEAN_S, OLD_S), fill_width=True) as app:
         gr.HTML(_header(), elem_id="iv-header", js_on_load=None)
         tabs = gr.Tabs(elem_id="iv-tabs")
         with tabs:

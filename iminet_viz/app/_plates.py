@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iminet_viz.app._context import Context, Markup, tag
+from iminet_viz.app._figure import framed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +49,7 @@ def plate(url: str, alt: str, side: str, seconds: float, picture_s: float) -> Ma
     )
     across, down = (round(DPI * inches) for inches in SIZE)
     picture = tag("img", src=url, alt=alt, width=across, height=down, decoding="async")
-    return tag("div", picture, head, class_="iv-plate", style=f"aspect-ratio:{across}/{down}")
+    return framed((across, down), picture, head)
 
 
 def wide_picture(context: Context, path: Path, alt: str) -> Markup:

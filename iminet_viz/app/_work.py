@@ -9,7 +9,7 @@
             yield show(step.result)
 
 gradio closes the generator of an event that is cancelled, or whose page was left; the next ``report`` of the work then
-raises, so that it ends too.
+raises, so that it ends too. A cancel that comes before the event does, :class:`Orders` keep.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from iminet_viz.app._context import Markup, tag
 
@@ -46,9 +46,58 @@ class Step(Generic[T]):
     result: T | None = None
 
 
-def follow(work: Callable[[Report], T], what: str = "") -> Iterator[Step[T]]:
-    """Run ``work`` in a thread and tell where it stands, until it has a result; what it raises is raised here."""
-    ended = threading.Event()
+@dataclasses.dataclass
+class Order:
+    """What a page wants made; ``ended`` is set when it does not want it any more."""
+
+    wanted: tuple[Any, ...]
+    ended: threading.Event = dataclasses.field(default_factory=threading.Event)
+    taken: bool = False
+
+
+class Orders:
+    """What pages want made, one order each, by their sessions.
+
+    The event that does the work comes after that of the button and waits for its turn; gradio cannot cancel it before
+    it has come. So the button gives an order, and the work begins by taking it: after a cancel there is none.
+    """
+
+    def __init__(self) -> None:
+        self._orders: dict[str, Order] = {}
+
+    def give(self, session: str, *wanted: Any) -> None:
+        """Want something made, and nothing else any more."""
+        self.cancel(session)
+        self._orders[session] = Order(wanted)
+
+    def take(self, session: str) -> Order | None:
+        """What is to be made now; None where nothing is, or it was taken already."""
+        if not self.waits(session):
+            return None
+        order = self._orders[session]
+        order.taken = True
+        return order
+
+    def waits(self, session: str) -> bool:
+        """Whether something is wanted that was not taken yet."""
+        order = self._orders.get(session)
+        return order is not None and not order.taken
+
+    def cancel(self, session: str) -> None:
+        """Neither begin nor go on with what a page wanted."""
+        if order := self._orders.pop(session, None):
+            order.ended.set()
+
+
+def follow(work: Callable[[Report], T], what: str = "", ended: threading.Event | None = None) -> Iterator[Step[T]]:
+    """Run ``work`` in a thread and tell where it stands, until it has a result; what it raises is raised here.
+
+    Raises:
+        Cancelled: ``ended`` was set, which may be before the work begins.
+    """
+    ended = ended or threading.Event()
+    if ended.is_set():
+        raise Cancelled
     state: dict[str, tuple[str, float]] = {"at": (what, 0.0)}
     results: list[T] = []
     faults: list[BaseException] = []
@@ -71,6 +120,8 @@ def follow(work: Callable[[Report], T], what: str = "") -> Iterator[Step[T]]:
     try:
         while thread.is_alive():
             thread.join(EVERY_S)
+            if ended.is_set():
+                raise Cancelled
             if thread.is_alive():
                 yield Step(*state["at"], time.monotonic() - begun)
     finally:

@@ -74,6 +74,8 @@
       head.hidden = audio.paused && audio.currentTime === 0;
       const { left, width } = head.dataset;
       head.style.left = `${100 * (Number(left) + share * Number(width))}%`;
+      const box = head.closest(".iv-wide"), at = head.offsetLeft - (box?.scrollLeft || 0);
+      if (box && !audio.paused && (at < 0 || at > box.clientWidth)) box.scrollLeft = head.offsetLeft - 40; // on a phone
     }
   }
   function follow() {
@@ -120,6 +122,10 @@
   let due = false;
   function mark() {
     due = false;
+    for (const link of document.querySelectorAll("a.download-link:not([aria-label])")) { // gradio's: a button in a link without a name
+      link.setAttribute("aria-label", `Download: ${link.closest(".block")?.querySelector("label")?.textContent.trim() || "sound"}`);
+      for (const button of link.querySelectorAll("button")) button.tabIndex = -1;
+    }
     for (const card of document.querySelectorAll(".iv-card")) {
       const shown = card.getAttribute("href") === location.search;
       if (shown !== (card.getAttribute("aria-current") === "true")) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from iminet_viz.app import _figure as pieces
 from iminet_viz.app._context import Context, Markup, endpoint, tag
 from iminet_viz.app._figure import Sound, empty_state, number, plural
 from iminet_viz.app._plates import draw_plate, plate, wide_picture
-from iminet_viz.app._work import Cancelled, Report, Step, follow, progress_bar, sentence
-from iminet_viz.app.explain import able, details, plain_table, section
+from iminet_viz.app._work import Cancelled, Orders, Report, Step, follow, progress_bar, sentence
+from iminet_viz.app.explain import able, details, plain_table, section, waiting
 from iminet_viz.errors import AppError, GalleryError, IminetVizError
 from iminet_viz.shipped import REFERENCES, find_model, read_json, shipped_models
 
@@ -119,34 +120,51 @@ def build(context: Context) -> None:
     def still(shown: Any) -> tuple[Any, ...]:
         return shown, gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
-    def wait() -> tuple[Any, ...]:
+    orders = Orders()
+
+    def wait(first: str, second: str, count: float, request: gr.Request) -> tuple[Any, ...]:
         """The twins of another pair would stand below what is made."""
-        return progress_bar(Step("Waiting for its turn", 0.0, 0.0)), gr.Column(visible=False), able(True)
+        orders.give(str(request.session_hash), first, second, int(count))
+        return waiting(), gr.Column(visible=False), able(True)
 
     def begin(place: str) -> tuple[Any, ...]:
         """What the gallery holds, when the tab is first opened."""
         found = None if place else find_shipped(context)
         return (*open_report(found), *found.models) if found else (*still(gr.skip()), gr.skip(), gr.skip())
 
-    def work(first: str, second: str, count: float) -> Iterator[tuple[Any, ...]]:
+    def work(request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        yield *still(gr.skip()), gr.skip()  # what ends without a word empties the page
+        session = str(request.session_hash)
+        if (order := orders.take(session)) is None:
+            return
+        first, second, count = order.wanted
         try:
-            for step in compare_models(context, first, second, int(count)):
+            for step in compare_models(context, first, second, count, order.ended):
                 shown = still(progress_bar(step)) if step.result is None else open_report(step.result)
                 yield *shown, able(step.result is None)
-        except Cancelled:
-            return
+        except Cancelled:  # gradio shows the last word again
+            more = orders.waits(session)
+            yield *still(waiting() if more else cancelled()), able(more)
         except IminetVizError as error:
             yield *still(sentence(error)), able(False)
+
+    def forget(request: gr.Request) -> None:
+        orders.cancel(str(request.session_hash))
+
+    def stop(request: gr.Request) -> tuple[Markup, gr.Button]:
+        forget(request)
+        return cancelled(), able(False)
 
     def turn(by: int, place: str, layer: str, sort: str, pictured: bool, turned: int) -> tuple[Markup, int]:
         return show_twins(context, read_report(context, Path(place)), layer, sort, pictured, turned + by if by else 0)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [page, place, turned, drawer, layer, pictured, twins]
-    waiting = run.click(wait, None, [page, drawer, cancel], queue=False, **quiet)
-    heavy: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "heavy", **quiet}
-    made = waiting.then(work, [one, other, neurons], [*shown, cancel], **heavy)
-    cancel.click(lambda: (cancelled(), able(False)), None, [page, cancel], cancels=[made], queue=False, **quiet)
+    begun = run.click(wait, [one, other, neurons], [page, drawer, cancel], queue=False, **quiet)
+    heavy: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "heavy", "trigger_mode": "multiple", **quiet}
+    begun.then(work, None, [*shown, cancel], **heavy)
+    cancel.click(stop, None, [page, cancel], queue=False, **quiet)
+    context.on_leave(forget)
     state = [place, layer, sort, pictured, turned]
     for control in (layer, sort, pictured):
         control.input(functools.partial(turn, 0), state, [twins, turned], **quiet)
@@ -224,11 +242,14 @@ def made_here(context: Context) -> Path:
         return context.roots[SERVED]
 
 
-def compare_models(context: Context, first: str, second: str, neurons: int) -> Iterator[Step[Found]]:
-    """Find the report of two nets, or make it; the last step's result is it.
+def compare_models(
+    context: Context, first: str, second: str, neurons: int, ended: threading.Event | None = None
+) -> Iterator[Step[Found]]:
+    """Find the report of two nets, or make it; the last step's result is it, and ``ended`` ends it.
 
     Raises:
         AppError: models or number of neurons that cannot be compared.
+        Cancelled: it was ended.
         IminetVizError: as for :func:`iminet_viz.comparison.compare`.
     """
     names = comparable_models()
@@ -268,7 +289,7 @@ def compare_models(context: Context, first: str, second: str, neurons: int) -> I
             write_twins(out / "twins", compared, report)
         return read_report(context, out)
 
-    yield from follow(work, "Waiting")
+    yield from follow(work, "Waiting", ended)
 
 
 def write_twins(folder: Path, compared: Any, report: Report) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 import gradio as gr
 
 from iminet_viz.app._context import Context, Markup, in_a_sentence, join, tag
-from iminet_viz.app._figure import Sound, empty_state, number, percent, player, plural, table
+from iminet_viz.app._figure import Sound, empty_state, framed, number, percent, player, plural, table, thumbnail
 from iminet_viz.app._plates import wide_picture
-from iminet_viz.app._work import Cancelled, Report, Step, follow, progress_bar, sentence
+from iminet_viz.app._work import Cancelled, Orders, Report, Step, follow, progress_bar, sentence
 from iminet_viz.errors import AppError, IminetVizError
 from iminet_viz.shipped import DEFAULT_SEARCH, find_model, read_fusion, read_json, shipped_models
 
@@ -68,24 +69,38 @@ def build(context: Context) -> None:
     page = gr.HTML(nothing_yet(), js_on_load=None, elem_id="iv-explain-page", apply_default_css=False)
     called, asked = gr.State({}), gr.State("")  # names that a link gave; changes where a link came
 
-    def start(query: str | None, candidate: str | None) -> tuple[Markup, gr.Button]:
-        both = bool(query and candidate)
-        return waiting() if both else nothing_yet(query, candidate), able(both)
+    orders = Orders()
 
-    def work(
-        query: str | None, candidate: str | None, model: str, called: Mapping[str, str]
-    ) -> Iterator[tuple[Markup, gr.Button]]:
+    def forget(request: gr.Request) -> None:
+        orders.cancel(str(request.session_hash))
+
+    def start(
+        query: str | None, candidate: str | None, model: str, called: Mapping[str, str], request: gr.Request
+    ) -> tuple[Markup, gr.Button]:
         if not query or not candidate:
-            yield nothing_yet(query, candidate), able(False)
+            forget(request)
+            return nothing_yet(query, candidate), able(False)
+        orders.give(str(request.session_hash), Path(query), Path(candidate), model, called)
+        return waiting(), able(True)
+
+    def work(request: gr.Request) -> Iterator[tuple[Markup, gr.Button]]:
+        yield gr.skip(), gr.skip()  # what ends without a word empties the page
+        session = str(request.session_hash)
+        if (order := orders.take(session)) is None:
             return
+        query, candidate, model, called = order.wanted
         try:
-            for step in explain_files(context, Path(query), Path(candidate), model, called):
+            for step in explain_files(context, query, candidate, model, called, order.ended):
                 shown = progress_bar(step) if step.result is None else show(context, *step.result)
                 yield shown, able(step.result is None)
-        except Cancelled:
-            return
+        except Cancelled:  # gradio shows the last word again
+            yield (waiting(), able(True)) if orders.waits(session) else (cancelled(), able(False))
         except IminetVizError as error:
             yield sentence(error), able(False)
+
+    def stop(request: gr.Request) -> tuple[Markup, gr.Button]:
+        forget(request)
+        return cancelled(), able(False)
 
     def arrive(link: Mapping[str, str]) -> tuple[Any, ...]:
         """A hit's "why": clips by their tokens, model by its name."""
@@ -100,15 +115,16 @@ def build(context: Context) -> None:
             text = "The sounds of this link are gone: they are kept for an hour. Search again, or drop the files here"
             return *(gr.skip() for _ in range(5)), sentence(text) if gone else gr.skip(), gr.skip()
         shown = [context.uploads.copy(clip) for clip in clips if clip is not None]
-        return str(shown[0]), str(shown[1]), models, given, secrets.token_hex(4), waiting(), able(True)
+        return str(shown[0]), str(shown[1]), models, given, secrets.token_hex(4), waiting(), able(False)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     clips = [query, candidate]
-    heavy: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "heavy", **quiet}
+    heavy: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "heavy", "trigger_mode": "multiple", **quiet}
     shown, given = [page, cancel], [*clips, model, called]
-    begun = run.click(start, clips, shown, queue=False, **quiet)
-    ends = [begun.then(work, given, shown, **heavy), asked.change(work, given, shown, **heavy)]
-    cancel.click(lambda: (cancelled(), able(False)), None, shown, cancels=ends, queue=False, **quiet)
+    for begin in (run.click, asked.change):
+        begin(start, given, shown, queue=False, **quiet).then(work, None, shown, **heavy)
+    cancel.click(stop, None, shown, queue=False, **quiet)  # "cancels" of gradio fails for what is on its way
+    context.on_leave(forget)
     for own, role in zip(clips, ROLES, strict=True):
         hold(context, own, role)
         own.input(lambda called, role=role: {**called, role: "", "said": ""}, called, called, queue=False, **quiet)
@@ -206,12 +222,18 @@ def parts_of(name: str) -> list[str]:
 
 
 def explain_files(
-    context: Context, query: Path, candidate: Path, model: str, called: Mapping[str, str]
+    context: Context,
+    query: Path,
+    candidate: Path,
+    model: str,
+    called: Mapping[str, str],
+    ended: threading.Event | None = None,
 ) -> Iterator[Step[tuple[dict[str, Any], Path]]]:
     """Explain two files; the last step's result is what :func:`show` takes, the numbers and their folder.
 
     Raises:
         AppError: no such model, or a clip is too long.
+        Cancelled: it was ended.
         IminetVizError: as for :func:`iminet_viz.attribution.explain_match`.
     """
     known = [name for _, name in explainable_models(context)]
@@ -268,7 +290,7 @@ def explain_files(
         return figures, folder
 
     try:
-        yield from follow(work, "Loading the model")
+        yield from follow(work, "Loading the model", ended)
     except IminetVizError as error:
         text = str(error)
         for role, path in files.items():  # no address on this machine
@@ -488,7 +510,7 @@ def side_card(context: Context, figures: Mapping[str, Any], role: str, folder: P
     return tag(
         "section",
         tag("h4", tag("b", role.capitalize()), tag("span", side["name"], class_="iv-file", title=side["name"])),
-        tag("div", picture, head, class_="iv-plate", style="aspect-ratio:952/425"),
+        framed((952, 425), picture, head),
         tag("div", *sounds, class_="iv-players"),
         class_="iv-panel iv-figure",
     )
@@ -612,10 +634,9 @@ def unit_pattern(context: Context, place: str, name: str) -> Markup | None:
     entry, root = context.gallery.entries[place], context.gallery.folder
     if root is None:
         return None
-    picture = tag(
-        "img", src=context.url(root / entry["folder"] / entry["picture"]), alt=f"Pattern of {name}", loading="lazy"
-    )
-    return tag("a", picture, href=context.link("patterns", id=place), class_="iv-unit-pattern")
+    picture = thumbnail(context.url(root / entry["folder"] / entry["picture"]), len(entry["inputs"]))
+    link = context.link("patterns", id=place)
+    return tag("a", picture, href=link, class_="iv-unit-pattern", aria_label=f"Pattern of {name}")
 
 
 def tests(figures: Mapping[str, Any]) -> Markup:

@@ -108,7 +108,12 @@ def build(context: Context) -> None:
         ]
     with gr.Accordion("Results", open=False, elem_id="iv-study-results") as drawer:
         results = gr.HTML(show_results([], []), js_on_load=None, apply_default_css=False)
-        again = gr.Button("Count again", size="sm")
+        with gr.Row():
+            again = gr.Button("Count again", size="sm")
+            finish = gr.Button("End my test", size="sm", visible=False, elem_id="iv-study-end")
+
+    def off() -> list[gr.Button]:
+        return [gr.Button(interactive=False) for _ in buttons]
 
     def show_next(someone: str, kind: str, clip: str | None) -> tuple[Any, ...]:
         try:
@@ -116,7 +121,7 @@ def build(context: Context) -> None:
         except IminetVizError as error:
             ended = isinstance(error, StudyError)
             shown = empty_state("No further question.", f"{str(error).capitalize()}.") if ended else sentence(error)
-            return shown, {}, *(gr.Button(interactive=False) for _ in buttons)
+            return shown, {}, *off()
         shown = show_question(context, asked)
         return shown, {"id": asked.question.id, "at": time.time()}, *(gr.Button(interactive=True) for _ in buttons)
 
@@ -124,8 +129,8 @@ def build(context: Context) -> None:
         try:
             joined = desk.join(someone or "", name)
         except IminetVizError as error:
-            return someone, sentence(error), {}, *(gr.Button(interactive=False) for _ in buttons)
-        return joined, *show_next(joined, kind, clip)
+            return someone, sentence(error), {}, *off(), gr.skip(), gr.skip()
+        return joined, *show_next(joined, kind, clip), *count(joined)
 
     def choose(
         choice: str, someone: str, kind: str, clip: str | None, seen: str, current: Mapping[str, Any]
@@ -136,31 +141,43 @@ def build(context: Context) -> None:
             if not seen or not desk.study.answer(seen, choice, time.time() - current["at"] if same else None):
                 return tuple(gr.skip() for _ in shown)  # pressed twice
         except IminetVizError as error:
-            return sentence(error), {}, *(gr.Button(interactive=False) for _ in buttons)
+            return sentence(error), {}, *off()
         return show_next(someone, kind, clip)
 
-    def count() -> Markup:
+    def count(someone: str | None) -> tuple[Markup, gr.Button]:
+        """The results, or why they are not open."""
         try:
-            return show_results(desk.study.results(), desk.study.results(by_participant=True))
+            waits = desk.study.is_asked(someone or "")
+            told = not_over() if waits else show_results(desk.study.results(), desk.study.results(by_participant=True))
+            return told, gr.Button(visible=waits)
         except IminetVizError as error:
-            return sentence(error)
+            return sentence(error), gr.Button(visible=False)
+
+    def end(someone: str | None) -> tuple[Any, ...]:
+        """Forget who it was: results were seen, so what comes next is no answer of this participant."""
+        try:
+            desk.study.end(someone or "")
+        except IminetVizError as error:
+            return someone, sentence(error), {}, *off(), gr.skip(), gr.skip()
+        return "", over(), {}, *off(), *count("")
 
     def turn(kind: str) -> tuple[Any, ...]:
         label = "Your imitation: record or drop it" if kind == "match" else "A sound to ask about: record or drop one"
-        off = (gr.Button(interactive=False) for _ in buttons)
-        return gr.Column(visible=kind != "pretrained"), gr.Audio(label=label), nothing_asked(kinds), {}, *off
+        return gr.Column(visible=kind != "pretrained"), gr.Audio(label=label), nothing_asked(kinds), {}, *off()
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [stage, current, *buttons]
-    start.click(begin, [participant, name, kind, clip], [participant, *shown], **quiet)
+    told = [results, finish]
+    start.click(begin, [participant, name, kind, clip], [participant, *shown, *told], **quiet)
     for button, choice in zip(buttons, ("A", "skip", "B"), strict=True):
         button.click(
             functools.partial(choose, choice), [participant, kind, clip, seen, current], shown, js=SEEN, **quiet
         )
     hold(context, clip, "study")
     kind.input(turn, kind, [sounds, clip, *shown], queue=False, **quiet)
-    drawer.expand(count, None, results, **quiet)
-    again.click(count, None, results, **quiet)
+    for event in (drawer.expand, again.click):
+        event(count, participant, told, **quiet)
+    finish.click(end, participant, [participant, *shown, *told], **quiet)
 
     def study_question(participant: str, kind: str, name: str, clip: str | None) -> dict[str, Any]:
         try:
@@ -439,6 +456,26 @@ def nothing_asked(kinds: list[str]) -> Markup:
     return tag(
         "div",
         empty_state("No question yet.", f"Choose what you want to judge and press Start. Headphones help.{more}"),
+        class_="iv-trial",
+    )
+
+
+def not_over() -> Markup:
+    """Instead of the results, while a question waits for an answer."""
+    return empty_state(
+        "The results open when your own test is over.",
+        "They could sway your answers. Answer all pairs, or end your test: what you gave counts.",
+    )
+
+
+def over() -> Markup:
+    """After the end."""
+    return tag(
+        "div",
+        empty_state(
+            "Your test has ended.",
+            "The results are open below. Start begins another test, which counts as that of another participant.",
+        ),
         class_="iv-trial",
     )
 
