@@ -210,9 +210,10 @@ def list_models(context: Context) -> list[tuple[str, str]]:
     found = [name for name, kind in kinds.items() if kind not in NO_NETWORKS]
     found.sort(key=lambda name: (name != DEFAULT_SEARCH, not name.startswith("tl-"), name))
     own = context.settings.model
-    if own == "default":
-        own = "its own" if context.settings.index else DEFAULT_SEARCH
-    return [(f"{Path(own).name} (the library's)", ""), *((name, name) for name in found if name != own)]
+    if own == "default" and context.settings.index is None:
+        own = DEFAULT_SEARCH
+    shown = "The library's own" if own == "default" else f"{Path(own).name} (the library's)"
+    return [(shown, ""), *((name, name) for name in found if name != own)]
 
 
 def answer_upload(
