@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from iminet_viz.audio import STEP, load_audio
-from iminet_viz.baselines import BASELINES, HEARD_S
+from iminet_viz.baselines import BASELINES
 from iminet_viz.errors import PatternError
 from iminet_viz.frames import MEL_FRAMES, TRIMS_DB, loud_span, mel_decibels
 from iminet_viz.frontends import LogMelConfig, log_mel_of_frames
 from iminet_viz.models.aligned import DURATION_COST, LEVEL_WEIGHT, STEP_COST
+from iminet_viz.retrieval import best_windows
 from iminet_viz.scoring import AlignedPart, Part, Scorer
-from iminet_viz.windows import SILENCE_DB
 
 RATE = MEL_FRAMES.sample_rate
 HOP_S = MEL_FRAMES.hop_length / RATE
@@ -219,28 +218,17 @@ def explain_alignment(
     Args:
         scorer: see :func:`can_align`.
         query: file of the imitation.
-        candidate: file of the recording; of either, if it is longer, 30 s are heard from where its sound begins.
+        candidate: file of the recording; those windows of both are explained that a search scores highest.
         seed: of the rotations.
         report: called with the share that is done; what it raises ends the work.
 
     Raises:
-        AudioError: a file cannot be read.
-        PatternError: a side is silent, or a part of the scorer does not align.
+        AudioError: a file cannot be read, is silent or too short.
+        PatternError: a part of the scorer does not align.
     """
     if not can_align(scorer):
         raise PatternError(f"{scorer.name}: not every part of it aligns frames")
-    clips, spans = {}, {}
-    for role, path in zip(ROLES, (query, candidate), strict=True):
-        clip = load_audio(path, RATE)
-        peak = float(np.abs(clip).max())
-        if peak < STEP:
-            raise PatternError(f"{role}: silent, so there is nothing to explain")
-        start, most = 0, round(HEARD_S * RATE)
-        if len(clip) > most:
-            begins = int(np.argmax(np.abs(clip) >= peak * 10 ** (-SILENCE_DB / 20)))
-            start = min(begins // MEL_FRAMES.hop_length * MEL_FRAMES.hop_length, len(clip) - most)
-        clips[role] = clip[start : start + most]
-        spans[role] = start / RATE, (start + len(clips[role])) / RATE
+    clips, spans = best_windows(scorer, query, candidate)
     db = {role: mel_decibels(clip) for role, clip in clips.items()}
     rotated = _rotate(clips["recording"], db["recording"], seed)
     total, done = len(scorer.parts) * (1 + ROTATIONS), itertools.count(1)
@@ -270,9 +258,8 @@ def hear_alignment(waveform: np.ndarray, profile: np.ndarray) -> np.ndarray:
     if not near.any():
         raise PatternError("no moment of this clip is nearer to what it met than chance")
     gain = gaussian_filter1d(np.minimum(near / np.quantile(near[near > 0], 0.9), 1), 1.0)  # 10 ms: no clicks
-    heard = waveform[: round(HEARD_S * RATE)]
-    at = np.arange(len(heard)) / (HOP_S * RATE) - 0.5
-    return (heard * np.interp(at, np.arange(len(gain)), gain)).astype(np.float32)
+    at = np.arange(len(waveform)) / (HOP_S * RATE) - 0.5
+    return (waveform * np.interp(at, np.arange(len(gain)), gain)).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)

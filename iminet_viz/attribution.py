@@ -11,7 +11,6 @@ and a cell that is taken away is set to that.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import functools
@@ -32,8 +31,8 @@ from iminet_viz.frames import MelFramesConfig
 from iminet_viz.frontends import ConstantQConfig, FrontEndConfig, make_frontend
 from iminet_viz.models import Aligned, Iminet, Model, RecurrentIminet, Siamese, TLIminet
 from iminet_viz.models._tower import ConvBlock
+from iminet_viz.retrieval import best_windows
 from iminet_viz.scoring import Scorer, VectorPart, load_scorer, part_of
-from iminet_viz.windows import LONGEST_S, Sound, Span, WindowConfig, decode
 
 Report = Callable[[float], None]  # the share that is done, 0 to 1
 Target = Callable[..., Tensor]  # inputs, (batch, 1, bands, frames) each, to (batch,)
@@ -238,8 +237,7 @@ def explain_match(
         model: with two towers, see :func:`explain_pair`; or whose parts all align frames, as those of the default for
             search do, see :func:`iminet_viz.alignment.explain_alignment`; or the name of one.
         query: file of the imitation.
-        candidate: file of the recording; of two towers, which see a window, those windows of both files are explained
-            that a search scores highest.
+        candidate: file of the recording; those windows of both files are explained that a search scores highest.
         settings: how thoroughly; an alignment takes but the seed.
         report: called with the share that is done; what it raises ends the work.
 
@@ -267,35 +265,8 @@ def explain_match(
         model = part.model
     if not isinstance(model.network, Siamese):
         _refuse(model)
-    windows, spans = _best_windows(VectorPart(model), {"imitation": query, "recording": candidate})
+    windows, spans = best_windows(Scorer(model.name, (VectorPart(model),)), query, candidate)
     return dataclasses.replace(explain_pair(model, windows, settings, report), spans=spans)
-
-
-def _best_windows(
-    part: VectorPart, paths: dict[str, str | os.PathLike[str]]
-) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
-    """Of all windows of both files that a search compares, those that score highest: samples, start and stop in s."""
-    lengths = {"imitation": part.query_window_s, "recording": part.window_s}
-    sounds: dict[str, Sound] = {}
-    spans: dict[str, list[Span]] = {}
-    with contextlib.ExitStack() as stack:
-        for role, path in paths.items():
-            config = WindowConfig(lengths[role], (part.sample_rate(role),))
-            sounds[role] = stack.enter_context(contextlib.closing(decode(path, config)))
-            spans[role] = sounds[role].spans
-        # what a search hears of a long imitation; if that is silent, all of it
-        first = LONGEST_S * sounds["imitation"].rate
-        spans["imitation"] = [span for span in spans["imitation"] if span.start < first] or spans["imitation"]
-
-        def cut(role: str, span: Span) -> np.ndarray:
-            return sounds[role].cut(span, part.sample_rate(role))
-
-        kept = {role: [part.keep(cut(role, span), role) for span in own] for role, own in spans.items()}
-        scores = part.scores(kept["imitation"], kept["recording"])
-        best = np.unravel_index(scores.argmax(), scores.shape)
-        found = {role: own[place] for (role, own), place in zip(spans.items(), best, strict=True)}
-        windows = {role: cut(role, span) for role, span in found.items()}
-        return windows, {role: sounds[role].seconds(span) for role, span in found.items()}
 
 
 EXPLAINED = (

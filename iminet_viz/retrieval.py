@@ -10,6 +10,7 @@ unless a recall below 1 is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -30,9 +31,9 @@ from iminet_viz.errors import AudioError, LibraryError, SearchError
 from iminet_viz.index import Library
 from iminet_viz.scan import Rows
 from iminet_viz.scan.aligned import CALIBRATED_BY, Calibration
-from iminet_viz.scoring import Scorer, fuse
+from iminet_viz.scoring import Part, Scorer, fuse
 from iminet_viz.windows import LONGEST_S as LONGEST_S
-from iminet_viz.windows import WindowConfig, decode
+from iminet_viz.windows import Sound, Span, WindowConfig, decode
 
 SAMPLE = 256  # windows of the library that a hit is compared with: their median is known to .08 of their deviation
 CLIPPED = 3  # equal samples in a row at the peak
@@ -329,6 +330,47 @@ def open_index(
     return SoundLibrary(path, model, device)
 
 
+def best_windows(
+    scorer: Scorer, query: str | os.PathLike[str], candidate: str | os.PathLike[str]
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
+    """Those windows of an imitation and a recording that a search compares and scores highest.
+
+    The scores of a fusion are standardised over the windows of these two files, not over a library.
+
+    Returns:
+        by role the samples, ``(samples,)`` at the rate of the first part, and start and stop in the file in seconds.
+
+    Raises:
+        AudioError: a file cannot be read, is silent or too short.
+    """
+    lengths = {"imitation": "query_window_s", "recording": "window_s"}
+    sounds: dict[str, Sound] = {}
+    spans: dict[str, list[Span]] = {}
+    with contextlib.ExitStack() as stack:
+        for (role, length), path in zip(lengths.items(), (query, candidate), strict=True):
+            rates = tuple(sorted({part.sample_rate(role) for part in scorer.parts}))
+            window_s = min(getattr(part, length) for part in scorer.parts)
+            config = WindowConfig(window_s, rates, any(part.whole for part in scorer.parts))
+            sounds[role] = stack.enter_context(contextlib.closing(decode(path, config)))
+            spans[role] = sounds[role].spans
+        # what a search hears of a long imitation; if that is silent, all of it
+        heard = [span for span in spans["imitation"] if span.start < LONGEST_S * sounds["imitation"].rate]
+        spans["imitation"] = heard or spans["imitation"]
+
+        def cut(part: Part, role: str, span: Span) -> np.ndarray:
+            return sounds[role].cut(span, part.sample_rate(role))
+
+        grids = []
+        for part in scorer.parts:
+            kept = [[part.keep(cut(part, role, span), role) for span in own] for role, own in spans.items()]
+            grids.append(np.asarray(part.scores(*kept), np.float64))
+        scores = grids[0] if len(grids) == 1 else fuse([grid.reshape(1, -1) for grid in grids], scorer.weights)
+        best = np.unravel_index(scores.argmax(), grids[0].shape)
+        found = {role: own[place] for (role, own), place in zip(spans.items(), best, strict=True)}
+        windows = {role: cut(scorer.parts[0], role, span) for role, span in found.items()}
+        return windows, {role: sounds[role].seconds(span) for role, span in found.items()}
+
+
 class _Beginning:
     """The first ``LONGEST_S`` of a file, from its blocks."""
 
@@ -449,6 +491,7 @@ __all__ = [
     "Hit",
     "Query",
     "SoundLibrary",
+    "best_windows",
     "export_hits",
     "judge_query",
     "open_index",

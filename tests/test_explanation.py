@@ -225,7 +225,7 @@ def test_what_was_not_heard_of_a_long_clip_is_said(explained, clips, tmp_path):
     long = tmp_path / "long.wav"
     save_audio(long, np.tile(np.sin(np.arange(16_000) * 0.3) * 0.1, 33), 16_000)
     figures = write_explanation(tmp_path / "why", explain_match("dtw", long, long), dict.fromkeys(clips, long))
-    assert "The imitation is 33.0 s long; its first 30.00 s are heard." in figures["notes"]
+    assert "The imitation is 33.0 s long; its first 4.00 s are heard." in figures["notes"]
     assert "Both sides are the same file." in figures["notes"]
 
 

@@ -552,6 +552,7 @@ EXPORTS = {
 def show_hit(context: Context, key: str, query: str, hit: Hit, model: str) -> Markup:
     """One hit of a model for a query of that name: play, outline with the found span, name, figures, why."""
     from iminet_viz.index import file_id
+    from iminet_viz.retrieval import EXCERPT_S
 
     path = Path(hit.path)
     name, whole = (os.fsencode(x).decode("utf-8", "replace") for x in (path.name, hit.path))
@@ -563,7 +564,9 @@ def show_hit(context: Context, key: str, query: str, hit: Hit, model: str) -> Ma
     span = max(100 * (hit.stop_s - hit.start_s) / seconds, 0.8)
     left = min(100 * hit.start_s / seconds, 100 - span)
     where = f"{clock(hit.start_s)} to {clock(hit.stop_s)} of {clock(hit.duration_s)}" if long else clock(hit.duration_s)
-    names = {"query_name": query, "candidate_name": name}
+    # of a long file the other tab is given what was found
+    place = f", {clock(hit.start_s)} to {clock(hit.stop_s)}" if hit.duration_s > EXCERPT_S else ""
+    names = {"query_name": query, "candidate_name": f"{name}{place}"}
     why = context.link("explain", query=key, candidate=f"hit-{name_of(hit)}", model=model, **names)
     facts = [("score", pieces.number(hit.score)), ("above", _percentile(hit.percentile))]
     if hit.stands_out is not None:
