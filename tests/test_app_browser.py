@@ -141,7 +141,7 @@ def test_a_malicious_name_is_shown_as_text(page, tmp_path):
 def test_filters_and_sorting_change_the_list(page, app_url):
     open_tab(page, app_url, "?tab=patterns")
     page.wait_for_selector(".iv-card")
-    page.get_by_label("Model").click()
+    page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="All models").click()
     page.wait_for_selector("text=56 patterns")
     page.get_by_label("Tower and layer").click()

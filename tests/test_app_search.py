@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import threading
 import time
 import zipfile
@@ -554,6 +555,74 @@ def test_another_model_follows_the_library(grown, tmp_path):
     wait_for(grown.hear_library(OTHER))
     paths = grown.shelf_of(OTHER).library.windows.files.paths
     assert sorted(paths) == sorted(files_of(grown)) and grown.shelf_of(OTHER).missing == 0
+    assert grown.job.said == "1 sound heard, 12 were there already"
+
+
+def test_another_model_finds_what_the_library_holds_and_nothing_else(grown, tmp_path, monkeypatch):
+    from iminet_viz.index import Library
+
+    wait_for(grown.hear_library(OTHER))
+    library = open_index(tmp_path / "index")
+    library.remove([tmp_path / "new" / "hum.wav"])
+    save_audio(tmp_path / "new" / "hiss.wav", tone(700, 0.5), RATE)  # another sound of that name
+    library.add(tmp_path / "new" / "hiss.wav")
+    grown.renew()
+    shelf = grown.shelf_of(OTHER)
+    assert not {"hum.wav", "hiss.wav"} & {Path(path).name for path in shelf.library.windows.files.paths}
+    assert (shelf.files, shelf.missing) == (10, 1)
+    (tmp_path / "new" / "hiss.wav").unlink()  # cannot be heard any more, and is not asked for
+    grown._others.clear()
+    assert grown.shelf_of(OTHER).missing == 0
+    # the next app, which has not asked for this model yet, adds a folder
+    grown._others.clear()
+    save_audio(tmp_path / "more" / "a.wav", tone(700, 0.5), RATE)
+    wait_for(grown.add_folder(str(tmp_path / "more")))
+    assert "a.wav" in {Path(path).name for path in grown.shelf_of(OTHER).library.windows.files.paths}
+    # another library in the same place
+    shutil.rmtree(tmp_path / "index")
+    other = open_index(tmp_path / "index", grown._scorer)
+    assert isinstance(other, Library)
+    other.add(tmp_path / "new" / "bell.wav")
+    grown.renew()
+    assert [Path(path).name for path in grown.shelf_of(OTHER).library.windows.files.paths] == ["bell.wav"]
+
+
+def test_hits_are_taken_along_as_they_are_shown(grown, tmp_path):
+    others = [OTHER, "tl-iminet-scratch"]
+    token = ask(grown, tmp_path / "new" / "sweep.wav")[-1][2]
+    shown = []
+    for model in others:
+        wait_for(grown.hear_library(model))
+        html = search.search_again(grown.context, grown, token, "", 10, None, model)
+        shown.append((re.findall(r"@hits/(\w+)\.csv", html)[0], [hit.path for hit in grown.recall(token).answer]))
+    assert shown[0][1] != shown[1][1]
+    for key, paths in shown:
+        rows = csv.DictReader(io.StringIO(grown.find_export(f"{key}.csv").read_text()))
+        assert [row["path"] for row in rows] == paths
+
+
+def test_what_another_model_hears_is_nobody_elses_library(tmp_path, monkeypatch, scorer):
+    """An app that was started with that model has an index of its own in the same cache."""
+    from iminet_viz.datasets._demo import concepts
+
+    monkeypatch.setenv(_sounds.CACHE, str(tmp_path))
+    monkeypatch.setattr(concepts, "CONCEPTS", concepts.CONCEPTS[:3])
+    save_audio(tmp_path / "more" / "a.wav", tone(700, 0.5), RATE)
+
+    def start(model: str) -> Sounds:
+        context = open_context(AppSettings(model=model))
+        own = Sounds(context)
+        own.open()
+        if own.job is not None:
+            wait_for(own.job)
+        return own
+
+    first = start("mfcc")
+    wait_for(first.add_folder(str(tmp_path / "more")))
+    second = start("default")
+    assert second.shelf_of("mfcc").files == 0
+    wait_for(second.hear_library("mfcc"))
+    assert (second.shelf_of("mfcc").files, start("mfcc").shelf.files) == (3, 4)
 
 
 def test_what_another_model_cannot_hear_is_not_asked_for_again(grown, monkeypatch):
@@ -580,6 +649,7 @@ def test_a_fusion_hears_and_searches(grown, tmp_path):
     answer = grown.search(grown.hear(path, model=name), model=name)
     assert answer.hits[0].path == str(path)
     weighted = f"0.9*voice-search+0.1*{OTHER}"  # the same index
+    assert grown._listeners() == [name]
     assert grown.shelf_of(weighted).files == 12
     heavier = grown.search(grown.hear(path, model=weighted), model=weighted)
     assert heavier.hits[0].score != answer.hits[0].score
@@ -595,6 +665,39 @@ def test_names_of_fusions():
     assert own.sum_of("", "") == own.sum_of("voice-search", "") == own.sum_of("", "voice-search") == ""
     assert own.sum_of("imisound", "") == own.sum_of("imisound", "imisound") == "imisound"
     assert own.sum_of("imisound", "mfcc") == "imisound+mfcc"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("voice-search", ""),
+        ("1*voice-search", ""),
+        (" imisound ", "imisound"),
+        ("imisound+mfcc", "imisound+mfcc"),
+        ("2*imisound + 2.0*mfcc", "imisound+mfcc"),
+        ("0.70*imisound+.3*mfcc", "0.7*imisound+0.3*mfcc"),
+        ("voice-search+mfcc", "voice-search+mfcc"),
+    ],
+)
+def test_one_name_for_each_model(sounds, name, known):
+    assert sounds.canonical(name) == known
+
+
+def test_no_users_word_is_a_path(sounds, tmp_path):
+    shutil.copytree(Path("trained_models") / "imisound", tmp_path / "x*mfcc")
+    names = [
+        str(tmp_path / "x*mfcc"),
+        f"{'0' * 9000}1*mfcc",
+        "nan*mfcc",
+        "0*mfcc",
+        "-1*mfcc",
+        "1e999*mfcc",
+        "x" * 10_000,
+    ]
+    for name in names:
+        with pytest.raises(AppError) as told:
+            sounds.shelf_of(name)
+        assert len(str(told.value)) < 500
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_a_hit_in_a_long_file_plays_from_where_it_is(page, app, folder, tmp_path
     page.wait_for_function(f"{PLAYER}[1] > {AT_S - 6} && {PLAYER}[1] < {AT_S + 6} && !{PLAYER}[0]")
     link = row.locator("text=Why?").get_attribute("href")
     assert re.fullmatch(
-        r"\?tab=explain&query=[\w-]+&candidate=hit-[0-9a-f]{32}-\d+-\d+&model=voice-search&query_name=query.wav&candidate_name=long\+recording.flac",
+        r"\?tab=explain&query=[\w-]+&candidate=hit-[0-9a-f]{32}-\d+-\d+&model=voice-search&query_name=query.wav&candidate_name=long\+recording.flac%2C\+[\d%A-F.]+\+to\+[\d%A-F.]+",
         link,
     )
 
@@ -362,6 +362,12 @@ def test_another_model_hears_the_library_and_searches(page, app, folder):
     page.goto(address)  # opens the same search by the same models
     page.wait_for_selector("#iv-hits:has-text('by tl-iminet-conv123+mfcc') .iv-hit", timeout=SLOW)
     assert page.get_by_label("Fused with", exact=True).input_value() == "mfcc"
+    page.fill("#iv-words input, #iv-words textarea", "knocks")
+    page.wait_for_function(
+        "document.querySelectorAll('#iv-hits .iv-hit').length === 2 && location.search.includes('text=knocks')"
+    )
+    page.fill("#iv-words input, #iv-words textarea", "")
+    page.wait_for_function("document.querySelectorAll('#iv-hits .iv-hit').length > 2")
     choose(page, "Fused with", "nothing")
     page.wait_for_selector("#iv-hits:has-text('by tl-iminet-conv123') .iv-hit")
     page.wait_for_function("!document.querySelector('#iv-hits').classList.contains('iv-waits')")

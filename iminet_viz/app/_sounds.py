@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 CACHE = "IMINET_VIZ_CACHE"  # environment variable: folder of what is made once
 PLAYED = {".wav": ".wav", ".wave": ".wav", ".flac": ".flac", ".ogg": ".ogg", ".oga": ".ogg", ".mp3": ".mp3"}
 BINS = 300  # of a waveform's outline
-MOST_SEARCHES = 256  # that can be gone on with, or exported
+MOST_SEARCHES = 512  # that can be gone on with, or exported
 MOST_ALLOWED = 512  # files of the library that were asked for last
 REST, LEAST_S = 5.0, 1.0  # a shelf is renewed after this many times what that took, and this long
 DEMO_STEP = 60  # sounds of the demo library that are made before they are added
@@ -64,6 +64,7 @@ class Shelf:
     library: SoundLibrary
     by_id: dict[str, int]  # id of a file -> its row in windows.files
     missing: int = 0  # sounds of the app's library that this model has not heard
+    of: int = 0  # version of the app's library that this was said of
 
     @property
     def files(self) -> int:
@@ -80,6 +81,7 @@ class Search:
     text: str
     answer: Answer | None = None
     model: str = ""  # that heard the query; "" is the library's own
+    id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))  # of this list of hits, to take along
 
 
 @dataclasses.dataclass
@@ -266,13 +268,14 @@ class Sounds:
             LibraryError: there is no library, or nothing in it.
             CheckpointError: the model does not load, or cannot search.
         """
-        own = self._wait()
-        if model in ("", self.model):
+        own, model = self._wait(), self.canonical(model)
+        if not model:
             return own
         with self._lock:
-            if model in self._others:
+            known = self._others.get(model)
+            if known is not None and known.of == own.library.version:
                 self._others.move_to_end(model)
-                return self._others[model]
+                return known
         return self._renew_other(model)
 
     def _renew_other(self, model: str) -> Shelf:
@@ -280,12 +283,11 @@ class Sounds:
         with self._renewing:
             library = self._library_of(model)
             known, own = self._others.get(model), self._wait()
+            with contextlib.suppress(LibraryError):  # somebody else is changing it, and will do so
+                _forget_others(library, own.library)
             if known is None or known.library.version != library.version:
                 known = _put_on_shelf(library)
-            missing = own.by_id.keys() - known.by_id.keys()
-            if missing and library.settings is not None:  # or it could not hear them
-                missing -= set(library._read_table(["id"], "status != 'ok'")["id"].to_pylist())
-            shelf = dataclasses.replace(known, missing=len(missing))
+            shelf = dataclasses.replace(known, missing=_count_missing(known, own), of=own.library.version)
             with self._lock:
                 self._others[model] = shelf
                 self._others.move_to_end(model)
@@ -294,22 +296,76 @@ class Sounds:
             return shelf
 
     def _library_of(self, model: str) -> SoundLibrary:
-        """Open the index of a model: beside the demo library, or among what is kept of this library."""
+        """Open the index of a model (as :meth:`canonical` calls it), among what is kept of this library."""
         from iminet_viz.index import Settings
         from iminet_viz.retrieval import SoundLibrary
         from iminet_viz.scoring import load_scorer
 
         assert self.path is not None
-        if model in ("", self.model):
+        if not model:
             return SoundLibrary(self.path, self._scorer)
         known = self._others.get(model)
-        if known is None:
-            _require_searcher(model, self.model)
         scorer = load_scorer(model) if known is None else known.library.scorer
         Settings.of(scorer)  # refuses what no index can be made for
+        return SoundLibrary(self._heard / f"index-{scorer.fingerprint}", scorer)
+
+    @property
+    def _heard(self) -> Path:
+        """Where the indexes of other models lie: nobody's own, not even of an app that was started with that model."""
+        assert self.path is not None
         own = hashlib.sha256(os.fsencode(os.path.realpath(self.path))).hexdigest()[:16]
-        folder = self.path.parent if self.is_demo else cache_folder() / "heard" / own
-        return SoundLibrary(folder / f"index-{scorer.fingerprint}", scorer)
+        return cache_folder() / "heard" / own
+
+    def _listeners(self) -> list[str]:
+        """Other models that have heard something of this library, in this app or before."""
+        from iminet_viz.index import Library, is_index
+
+        found = dict.fromkeys(model for model, shelf in list(self._others.items()) if shelf.files)
+        seen = {self._others[model].library.path for model in found}
+        for path in sorted(self._heard.glob("index-*")):
+            if path not in seen and is_index(path):
+                with contextlib.suppress(IminetVizError):  # damaged, or of a model that there was
+                    settings = Library(path).settings
+                    found[self.canonical(settings.model if settings is not None else "")] = None
+        return [model for model in found if model]
+
+    def canonical(self, model: str) -> str:
+        """One name for each model, or sum of models, that a user may ask for; "" for the library's own.
+
+        It holds shipped networks, baselines and the library's own model: a user's word is never a path.
+
+        Raises:
+            AppError: there is no such model.
+        """
+        from iminet_viz.baselines import BASELINES
+
+        own = self.model
+        if model in ("", own):
+            return ""
+        known = (*shipped_models(), *BASELINES)
+        rest = model.removeprefix(f"{own}+")
+        named = [] if rest == model or own in known else [own]  # a path may hold any sign
+        terms = [(term.strip(), 1.0) for term in named]
+        for term in (rest if named else model).split("+"):
+            weight, star, part = term.partition("*")
+            name, value = (part if star else weight).strip(), 1.0
+            if star and len(weight) < 20:
+                with contextlib.suppress(ValueError):
+                    value = float(weight)
+            elif star:
+                value = 0.0
+            if name not in known or not 0 < value < float("inf"):
+                shown = model if len(model) <= 80 else f"{model[:80]}…"
+                text = f"no model {shown!r}, expected one of: {', '.join(known)}; or a sum of some, a+b or 0.7*a+0.3*b"
+                raise AppError(text)
+            terms.append((name, value))
+        names = [name for name, _ in terms]
+        parts = "+".join(names).split("+")  # the library's own model may be a sum itself
+        if len(set(parts)) < len(parts) or len(parts) > MOST_PARTS:
+            raise AppError(f"a sum is of up to {MOST_PARTS} models, each of them once")
+        if len({value for _, value in terms}) == 1:
+            return "" if names == [own] else "+".join(names)
+        return "+".join(f"{value:g}*{name}" for name, value in terms)
 
     def sum_of(self, model: str, other: str) -> str:
         """Name of a model fused with another; of the library's own alone it is ""."""
@@ -327,14 +383,17 @@ class Sounds:
             LibraryError: there is no library, or something else is going on.
         """
         self._require_owner("models can be made to hear the library")
+        model = self.canonical(model)
         self.shelf_of(model)
+        if not model:
+            raise AppError("the library's own model has heard it")
         return self._begin(Job(f"{model} hears the library", "sound"), lambda job: self._hear(job, model))
 
     def _hear(self, job: Job, model: str) -> None:
-        library, own = self._library_of(model), self._wait().library
-        if gone := set(library.windows.files.paths) - set(own.windows.files.paths):
-            library.remove(sorted(gone))
+        own = self._wait().library
+        _forget_others(self._library_of(model), own)
         self._add(job, own.path, model=model)
+        job.said = job.said.replace(" added", " heard")
 
     # --- searching ---
 
@@ -421,8 +480,9 @@ class Sounds:
     def remember(self, search: Search, token: str) -> None:
         """Keep a search to go on with it."""
         with self._lock:
-            self._searches[token] = search
-            self._searches.move_to_end(token)
+            for key in (token, search.id):
+                self._searches[key] = search
+                self._searches.move_to_end(key)
             while len(self._searches) > MOST_SEARCHES:
                 self._searches.popitem(last=False)
 
@@ -504,7 +564,7 @@ class Sounds:
         return self._once(f"../kept/hit-{what}{suffix}", lambda to: shutil.copyfile(path, to))
 
     def find_export(self, what: str) -> Path | None:
-        """``TOKEN.csv``, ``.json``, ``.m3u`` or ``.zip``: the hits of a search that is remembered."""
+        """``ID.csv``, ``.json``, ``.m3u`` or ``.zip``: the hits of a search that is remembered, by its id or token."""
         token, _, kind = what.rpartition(".")
         search = self.recall(token)
         if search is None or search.answer is None:
@@ -514,7 +574,7 @@ class Sounds:
         from iminet_viz.retrieval import to_csv, to_json, to_m3u
 
         texts = {"csv": to_csv, "json": to_json, "m3u": to_m3u}
-        name = f"{token}-{abs(hash((len(answer.hits), search.text, answer.windows)))}/hits.{kind}"
+        name = f"{search.id}/hits.{kind}"
         if kind in texts:
             write = texts[kind]
             return self._once(name, lambda to: to.write_text(write(answer), encoding="utf-8", errors="replace"))
@@ -562,7 +622,7 @@ class Sounds:
         def work(job: Job) -> None:
             self._add(job, folder)
             said = job.said
-            for model in [model for model, shelf in self._others.items() if shelf.files]:
+            for model in self._listeners():
                 if not job.stop.is_set():
                     job.what, job.done, job.total, job.started = f"{model} hears it too", 0, 0, time.monotonic()
                     self._hear(job, model)
@@ -709,20 +769,27 @@ def _put_on_shelf(library: SoundLibrary) -> Shelf:
     return Shelf(library, {file_id(path): row for row, path in enumerate(library.windows.files.paths)})
 
 
-def _require_searcher(model: str, own: str) -> None:
-    """Refuse what is no sum of shipped networks, baselines and the library's own: a user's word is never a path.
+def _forget_others(library: SoundLibrary, own: SoundLibrary) -> None:
+    """Remove from what another model heard the files that the app's library does not hold, or not as they were.
 
     Raises:
-        AppError: it is none.
+        LibraryError: another process is changing it.
     """
-    from iminet_viz.baselines import BASELINES
+    files = own.windows.files
+    now = dict(zip(files.paths, files.sha256, strict=True))
+    heard = library.windows.files
+    if gone := [path for path, sha256 in zip(heard.paths, heard.sha256, strict=True) if now.get(path) != sha256]:
+        library.remove(gone)
 
-    terms = [term.partition("*") for term in model.split("+")]
-    names = [(part if star else weight).strip() for weight, star, part in terms]
-    known = (*shipped_models(), *BASELINES)
-    odd = [name for name in names if name not in (*known, own)]
-    if odd or len(set(names)) < len(names) or len(names) > MOST_PARTS:
-        raise AppError(f"no model {model!r}, expected one of: {', '.join(known)}; or a sum of some, a+b or 0.7*a+0.3*b")
+
+def _count_missing(shelf: Shelf, own: Shelf) -> int:
+    """Sounds of the app's library that a model could hear and has not."""
+    missing = own.by_id.keys() - shelf.by_id.keys()
+    if missing and shelf.files:  # those that it cannot hear, or that are gone, are not asked for again
+        missing -= set(shelf.library._read_table(["id"], "status != 'ok'")["id"].to_pylist())
+        paths = own.library.windows.files.paths
+        missing = {key for key in missing if os.path.isfile(paths[own.by_id[key]])}  # noqa: PTH113 (odd names)
+    return len(missing)
 
 
 def name_of(hit: Hit) -> str:

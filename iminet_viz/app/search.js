@@ -177,14 +177,17 @@ document.addEventListener("click", (event) => {
     play(row, Math.max(0, (event.clientX - frame.left) / frame.width * Number(row.dataset.seconds)));
   } else if (event.target.closest(".iv-copy")) copy(event.target.closest(".iv-copy"));
 });
+let hearing = 0;
 function letHear(button) { // and search once that has ended
-  const job = () => find("#iv-work [data-job]", document)?.dataset, before = job()?.job;
+  const job = () => find("#iv-work [data-job]", document)?.dataset, over = job()?.running === "true" ? "" : job()?.job;
   button.disabled = true;
   trigger("let_hear", {});
-  const timer = setInterval(() => {
-    const now = job(), refused = find("#iv-hits [role=alert]", document), over = now && now.job !== before && now.running !== "true";
-    if (over || refused) clearInterval(timer);
-    if (over) trigger("has_heard", {});
+  clearInterval(hearing);
+  hearing = setInterval(() => { // its own, or what another page began
+    const now = job();
+    if (!now || now.running === "true" || now.job === over) return;
+    clearInterval(hearing);
+    trigger("has_heard", {});
   }, 300);
 }
 async function copy(button) {
@@ -254,7 +257,7 @@ async function draw(row) {
   picture.replaceChildren(path);
   picture.dataset.of = url;
 }
-let token = null, by = "";
+let search = "";
 function renewed() {
   const answer = document.querySelector("#iv-hits .iv-answer");
   for (const row of rows()) draw(row);
@@ -262,15 +265,16 @@ function renewed() {
     const same = rows().find((row) => source === row.dataset.src);
     if (!same || !audio.src) { audio.pause(); current = null; } else if (!audio.paused) { current = same; same.classList.add("playing", "iv-current"); }
   }
-  const model = answer?.dataset.model || "";
-  if (answer && (answer.dataset.token !== token || model !== by)) {
-    token = answer.dataset.token;
-    by = model;
+  const wanted = answer && new URLSearchParams({ tab: "search", query: answer.dataset.token, ...(answer.dataset.model && { model: answer.dataset.model }) });
+  if (answer && wanted.toString() !== search) {
+    search = wanted.toString();
     audio.pause();
     current = null;
     for (const row of rows()) { row.classList.remove("playing", "iv-current"); find(".iv-hit-head", row).hidden = true; }
-    const wanted = `?tab=search&query=${token}${by && `&model=${encodeURIComponent(by)}`}`, now = new URLSearchParams(location.search);
-    if (shown() && (now.get("query") !== token || (now.get("model") || "") !== by)) history.replaceState(null, "", wanted);
+  }
+  if (answer && shown()) { // the address opens this list again
+    if (answer.dataset.text) wanted.set("text", answer.dataset.text);
+    if (location.search !== `?${wanted}`) history.replaceState(null, "", `?${wanted}`);
   }
 }
 let due = false;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import html
 import io
 import os
 import secrets
@@ -64,7 +65,9 @@ def build(context: Context) -> None:
                 others = [("nothing", ""), *(pair for pair in models if pair[1]), *((x, x) for x in UNTRAINED)]
                 model = gr.Dropdown(models, value="", label="Model", scale=1, min_width=120, elem_id="iv-model")
                 fused = gr.Dropdown(others, value="", label="Fused with", scale=1, min_width=120, elem_id="iv-fused")
-                speed = gr.Dropdown(list(RECALLS), value="Exact", label="Search", visible=False, scale=1, min_width=120)
+                speed = gr.Dropdown(
+                    list(RECALLS), value="Exact", label="How exact", visible=False, scale=1, min_width=120
+                )
             hits = gr.HTML(NOTHING, js_on_load=None, apply_default_css=False, elem_id="iv-hits")
             with gr.Accordion("Add a folder to the library", open=False, elem_id="iv-grow"):
                 with gr.Row(elem_classes="iv-grow-row"):
@@ -139,10 +142,10 @@ def build(context: Context) -> None:
         try:
             sounds.hear_library(sounds.sum_of(own, more))
         except IminetVizError as error:
-            return [show_problem(_sentence(error), "It cannot hear this library."), *show_state(sounds)]
-        return [gr.skip(), *show_state(sounds)]
+            gr.Warning(html.escape(_sentence(error), quote=False), title="It does not hear this library")
+        return show_state(sounds)
 
-    desk.let_hear(let_hear, [model, fused], [hits, *watching], **quiet)
+    desk.let_hear(let_hear, [model, fused], watching, **quiet).then(None, js=AGAIN)
     desk.has_heard(again, [token, *asked], hits, **searching)
 
     def watch() -> list[Any]:
@@ -185,12 +188,11 @@ def build(context: Context) -> None:
                 "This search is not kept any more.", "Recordings are deleted after an hour: make the sound again."
             )
             return "", gone, "", *[gr.skip()] * 3
-        words, name = query.get("text", ""), query.get("model", "")
-        own, _, more = name.partition("+")
+        words = query.get("text", "")
+        chosen = ((own, more) for _, own in models for _, more in others)
+        own, more = next((pair for pair in chosen if sounds.sum_of(*pair) == query.get("model", "")), ("", ""))
         picture = show_query(context, path, key, search.query.name)
-        found = search_again(context, sounds, key, words, STEP, None, name)
-        choices = [own if own in dict(models).values() else "", more if more in dict(others).values() else ""]
-        return picture, found, key, words, *choices
+        return picture, again(key, words, own, more, ""), key, words, own, more
 
     context.on_visit("search", visit, [view, hits, token, text, model, fused])
     add_endpoints(context, sounds)
@@ -198,6 +200,7 @@ def build(context: Context) -> None:
 
 # while another model searches, what it replaces is dimmed, as with a new sound
 WAIT = "(...asked) => { document.getElementById('iv-hits')?.classList.add('iv-waits'); return asked; }"
+AGAIN = "() => { document.querySelectorAll('.iv-let-hear').forEach((button) => { button.disabled = false; }); }"
 GO_ON = "() => { document.getElementById('iv-hits')?.classList.remove('iv-waits'); }"
 
 
@@ -259,10 +262,13 @@ def search_again(
         answer = sounds.search(query, k, words, recall, model)
     except SearchError as error:
         return pieces.empty_state("No sound with these words.", f"{_sentence(error)} Take fewer or other words.")
+    except AppError as error:
+        return pieces.empty_state("These models do not search together.", _sentence(error))
     except IminetVizError as error:
         return pieces.empty_state("There is nothing to search yet.", _sentence(error))
-    sounds.remember(Search(query, key, words, answer, model), key)
-    return show_hits(context, sounds, key, answer, model, shelf if shelf.missing else None)
+    search = Search(query, key, words, answer, model)
+    sounds.remember(search, key)
+    return show_hits(context, sounds, search, answer, shelf if shelf.missing else None)
 
 
 def _sentence(error: Exception) -> str:
@@ -480,11 +486,9 @@ def show_unheard(model: str, shelf: Shelf) -> Markup:
     return pieces.empty_state(f"{model} has not heard the {sounds} of this library.", says, tag("p", button))
 
 
-def show_hits(
-    context: Context, sounds: Sounds, key: str, answer: Answer, model: str = "", unheard: Shelf | None = None
-) -> Markup:
-    """The list of hits of a model, with what can be done with it."""
-    model = model or sounds.model
+def show_hits(context: Context, sounds: Sounds, search: Search, answer: Answer, unheard: Shelf | None = None) -> Markup:
+    """The list of hits of a search, with what can be done with it; ``unheard`` is the shelf of who heard but a part."""
+    key, model = search.kept, search.model or sounds.model
     shown = len(answer.hits)
     how = "exact" if answer.exact else f"{pieces.percent(answer.recall)} of the first ten found, measured"
     seconds = sum(answer.seconds.values())
@@ -505,7 +509,7 @@ def show_hits(
                 tag(
                     "a",
                     kind.upper(),
-                    href=f"gradio_api/file=@hits/{key}.{kind}",
+                    href=f"gradio_api/file=@hits/{search.id}.{kind}",
                     download=f"hits.{kind}",
                     class_="iv-button",
                     title=title,
@@ -538,6 +542,7 @@ def show_hits(
         class_="iv-stack iv-answer",
         data_token=key,
         data_model=None if model == sounds.model else model,
+        data_text=search.text or None,
     )
 
 
