@@ -250,7 +250,7 @@ def test_a_sound_that_is_replaced_while_it_is_explained_is_explained(context, cl
 @pytest.mark.parametrize(
     ("query", "candidate", "model", "said"),
     [
-        ("silence", "sweep", "dtw", "imitation: silent, so there is nothing to explain"),
+        ("silence", "sweep", "dtw", r"silence\.wav: is silent"),
         ("sweep", "text", "dtw", "^text.wav: "),
         ("sweep", "slower", "../../etc", "no model '../../etc' that can be explained"),
         ("sweep", "slower", "imisound", "no model 'imisound' that can be explained"),
