@@ -130,6 +130,7 @@ def start_app(app: gr.Blocks, context: Context) -> None:
         prevent_thread_lock=True,
         quiet=True,
         share=False,
+        _frontend=False,  # it would ask itself for its page, which takes time, and on a busy machine give up
         show_error=False,  # messages for users are gr.Error; others may name paths
         state_session_capacity=MOST_PAGES,
         max_file_size=f"{settings.max_upload_mb}mb",
