@@ -415,6 +415,8 @@ def embed_files(parts: Sequence[Part], prepared: Sequence[Prepared]) -> tuple[li
     Returns:
         the files with their vectors, or with the reason why they have none; and the seconds in the networks.
     """
+    if not prepared:
+        return [], 0.0
     columns: list[np.ndarray] = []
     network_s = 0.0
     for number, part in enumerate(parts):

@@ -271,6 +271,10 @@ def test_a_network_that_gives_nan_costs_one_file(tmp_path):
     assert len(library.windows) == 8 and library.verify() == []
 
 
+def test_of_no_files_nothing_is_embedded():
+    assert index.embed_files(fake().parts, []) == ([], 0.0)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_front_end_that_fails_costs_one_file(tmp_path, workers):
     for number, first in enumerate((0.1, 0.5, 0.25)):
