@@ -73,9 +73,10 @@ IDS = 512  # in one filter
 LICENCE_FILES = ("licence.txt", "license.txt", "licence", "license", "licence.md", "license.md")
 RECHECKED = 3  # windows of a file that a deep check embeds again
 NEAR = 0.02, 1e-4  # of the largest value, and of any: int8 rounds to .008, devices differ by less
-TRIES = 8  # to find the table at rest
+TRIES = 8  # to find the table at rest, to start workers
 FAILED = -1  # window number of a file that cannot be indexed
 OK = "ok"
+NO_WORKERS = "worker processes cannot be started; --workers 0 (workers=0) does without"
 
 
 # --- what is found in folders ---------------------------------------------------------------------------------------
@@ -321,16 +322,21 @@ def start_workers(count: int) -> ProcessPoolExecutor:
 
     # spawned, since a forked copy of a process whose libraries have threads can hang
     executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
+    # All start before any is watched, as forked ones do. Else every submit starts one, and Python up to 3.12 waits for
+    # ever for one that comes up while the death of another ends the pool.
+    executor._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
     with for_workers(), contextlib.suppress(BrokenProcessPool):  # that is told where files are lost
         for _ in range(count):
-            executor.submit(os.getpid)  # each starts one
+            executor.submit(os.getpid)
     return executor
 
 
 def prepare_files(
     work: Work, tasks: Sequence[Task], workers: int, executor: ProcessPoolExecutor | None = None
-) -> Generator[Prepared, None, None]:
+) -> Generator[Prepared | None, None, None]:
     """Prepare files in worker processes, in any order; one that a worker does not survive is told as the reason.
+
+    None comes where there is nothing yet, so that whoever waits can be interrupted.
 
     Close the generator (``contextlib.closing``) to stop early.
 
@@ -355,6 +361,7 @@ def prepare_files(
     waiting, suspects = deque(tasks), deque[Task]()
     running: dict[Future[Prepared], Task] = {}
     worked = alone = False
+    idle = 0  # pools that ended before there was work
     try:
         while waiting or suspects or running:
             lost: list[Task] = []
@@ -373,6 +380,8 @@ def prepare_files(
                         lost += running.values()
                         running.clear()
             done = wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done
+            if not done:
+                yield None
             for future in done:
                 task = running.pop(future)
                 try:
@@ -391,8 +400,10 @@ def prepare_files(
                     if not worked:
                         _try_worker()
                     yield Prepared(lost[0].file, reason="the process that read it ended: a fault of the decoder")
-                else:
+                elif lost:
                     suspects.extend(lost)
+                elif (idle := idle + 1) == TRIES:
+                    raise LibraryError(NO_WORKERS)
     finally:
         if executor is not None:
             executor.shutdown(cancel_futures=True)
@@ -406,7 +417,7 @@ def _try_worker() -> None:
         try:
             executor.submit(os.getpid).result()
         except BrokenProcessPool:
-            raise LibraryError("worker processes cannot be started; workers=0 does without") from None
+            raise LibraryError(NO_WORKERS) from None
 
 
 def embed_files(parts: Sequence[Part], prepared: Sequence[Prepared]) -> tuple[list[Prepared], float]:

@@ -8,9 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +49,12 @@ def ending(waveform: np.ndarray) -> np.ndarray:
     """A front end that kills its process where a sound begins with exactly a half."""
     if waveform[0] == 0.5:
         os.kill(os.getpid(), signal.SIGKILL)
+    return first_samples(waveform)
+
+
+def sleepy(waveform: np.ndarray) -> np.ndarray:
+    """A front end that takes its time."""
+    time.sleep(0.8)
     return first_samples(waveform)
 
 
@@ -491,8 +500,6 @@ def test_duplicates(tmp_path):
 
 
 def test_a_reader_sees_the_old_or_the_new_file_and_never_half(tmp_path, monkeypatch):
-    import threading
-
     monkeypatch.setattr(index, "COMMIT_ROWS", 16)
     seconds = {True: 1.0, False: 0.6}  # 4 windows or 2
     for number in range(6):
@@ -599,8 +606,53 @@ def test_workers_that_cannot_start_are_one_sentence(tmp_path, monkeypatch):
     for number in range(3):
         write(tmp_path / f"s/{number}.wav", noise(0.5, seed=number))
     monkeypatch.setattr(index, "_start_worker", os.abort)
-    with pytest.raises(LibraryError, match="worker processes cannot be started; workers=0 does without"):
+    with pytest.raises(LibraryError, match=r"cannot be started; --workers 0 \(workers=0\) does without"):
         add(tmp_path / "i", tmp_path / "s", workers=2)
+
+
+def test_pools_that_end_before_there_is_work_are_not_started_for_ever(tmp_path, monkeypatch):
+    write(tmp_path / "s/a.wav", noise(0.5))
+
+    def broken(*_: object) -> None:
+        raise BrokenProcessPool
+
+    start = index.start_workers
+    with start(1) as pool:
+        monkeypatch.setattr(pool, "submit", broken)
+        monkeypatch.setattr(index, "start_workers", lambda count: pool)
+        with pytest.raises(LibraryError, match="cannot be started"):
+            add(tmp_path / "i", tmp_path / "s", workers=1)
+
+
+def test_a_worker_that_dies_while_another_comes_up_ends_the_pool_at_once(monkeypatch):
+    """Python up to 3.12 would wait for the other for ever."""
+    started = []
+    start = SpawnProcess.start
+
+    def slowly(process: SpawnProcess) -> None:
+        start(process)
+        started.append(process)
+        if len(started) == 2:
+            started[0].kill()
+            time.sleep(0.5)  # whoever watches the first one sees its end before it has heard of this one
+
+    monkeypatch.setattr(SpawnProcess, "start", slowly)
+    ending = threading.Thread(target=index.start_workers(2).shutdown, daemon=True)
+    ending.start()
+    ending.join(20)
+    stuck = ending.is_alive()
+    for process in started:
+        process.kill()  # else the tests would not end
+    assert not stuck and len(started) == 2
+
+
+def test_whoever_waits_for_workers_can_be_interrupted(tmp_path, monkeypatch):
+    """While a file takes long, or never comes back."""
+    write(tmp_path / "s/a.wav", noise(0.5))
+    told = []
+    options = {"stop": lambda: True, "report": lambda *what: told.append(what)}
+    added, _, _ = add(tmp_path / "i", tmp_path / "s", scorer=fake(prepare=sleepy), workers=1, **options)
+    assert added.interrupted and told == []
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(tmp_path, monkeypatch):
