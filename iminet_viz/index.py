@@ -46,7 +46,7 @@ from iminet_viz.resident import (
     write_copy,
     write_notes,
 )
-from iminet_viz.windows import Sound, WindowConfig, decode
+from iminet_viz.windows import Sound, WindowConfig, decode, no_room
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -262,37 +262,66 @@ def prepare_file(work: Work, task: Task) -> Prepared:
     except MemoryError:
         return Prepared(file, reason="needs more memory than there is")
     try:
-        known = Prepared(file, sha256=sound.sha256, duration_s=sound.duration_s)
-        if sound.sha256 == task.known_sha256:
-            return dataclasses.replace(known, same=True)
-        arrays = []
-        for number, (rate, prepare) in enumerate(work.parts):
-            room: Any = None
-            for row, span in enumerate(sound.spans):
-                try:
-                    values = prepare(sound.cut(span, rate))
-                except Exception as error:  # of one file among thousands: it is that file's, whatever it is
-                    return Prepared(file, reason=f"the front end fails on it ({first_line(error)})")
-                if not np.isfinite(values).all():
-                    return Prepared(file, reason="the front end gives values that are not finite")
-                if room is None:
-                    path = os.path.join(work.spool, f"{file.id}-{number}.npy")  # noqa: PTH118
-                    room = _room(path, (len(sound.spans), *values.shape), values.dtype)
-                room[row] = values
-            if isinstance(room, np.memmap):
-                room.flush()
-                room = str(room.filename)
-            arrays.append(room)
-        return dataclasses.replace(known, spans=tuple(map(sound.seconds, sound.spans)), parts=tuple(arrays))
+        outcome = _prepare(work, task, sound)
+    except OSError as error:
+        outcome = Prepared(file, reason=no_room(work.spool, error))
     finally:
         sound.close()
+    if outcome.reason:  # room for the others
+        for number in range(len(work.parts)):
+            _spooled(work, file, number).unlink(missing_ok=True)
+    return outcome
 
 
-def _room(path: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    if np.prod(shape) * np.dtype(dtype).itemsize <= SPOOLED:
-        return np.empty(shape, dtype)
-    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-    return np.lib.format.open_memmap(path, "w+", dtype, shape)
+def _prepare(work: Work, task: Task, sound: Sound) -> Prepared:
+    known = Prepared(task.file, sha256=sound.sha256, duration_s=sound.duration_s)
+    if sound.sha256 == task.known_sha256:
+        return dataclasses.replace(known, same=True)
+    arrays = []
+    for number, (rate, prepare) in enumerate(work.parts):
+        rows = _Rows(_spooled(work, task.file, number), len(sound.spans))
+        for span in sound.spans:
+            try:
+                values = prepare(sound.cut(span, rate))
+            except Exception as error:  # of one file among thousands: it is that file's, whatever it is
+                return Prepared(task.file, reason=f"the front end fails on it ({first_line(error)})")
+            if not np.isfinite(values).all():
+                return Prepared(task.file, reason="the front end gives values that are not finite")
+            rows.append(values)
+        arrays.append(rows.finish())
+    return dataclasses.replace(known, spans=tuple(map(sound.seconds, sound.spans)), parts=tuple(arrays))
+
+
+def _spooled(work: Work, file: Found, number: int) -> Path:
+    return Path(work.spool, f"{file.id}-{number}.npy")
+
+
+class _Rows:
+    """Prepared windows of a part: in memory while they are few, else in a file.
+
+    It is written, not mapped: where a disk is full, to write to what is mapped ends the process.
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._path, self._count = path, count
+        self._kept: list[np.ndarray] = []
+        self._spooled = False
+
+    def append(self, values: np.ndarray) -> None:
+        if self._count * values.nbytes <= SPOOLED:
+            self._kept.append(values)
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab" if self._spooled else "wb") as file:
+            if not self._spooled:
+                form = np.lib.format.dtype_to_descr(values.dtype)
+                header = {"shape": (self._count, *values.shape), "fortran_order": False, "descr": form}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(values.tobytes())
+        self._spooled = True
+
+    def finish(self) -> np.ndarray | str:
+        return str(self._path) if self._spooled else np.stack(self._kept)
 
 
 def _start_worker() -> None:

@@ -4,10 +4,12 @@ import dataclasses
 import json
 import os
 import pickle
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -294,6 +296,43 @@ def test_a_front_end_that_fails_costs_one_file(tmp_path, workers):
         ("2.wav", "the front end gives values that are not finite"),
     ]
     assert len(library.windows) == 1 and library.verify() == []
+
+
+def roomy(waveform: np.ndarray) -> np.ndarray:
+    """A front end that gives 4 MB where a sound begins with a half."""
+    return np.resize(first_samples(waveform), 1 << 20 if waveform[0] == 0.5 else 8)
+
+
+@pytest.fixture
+def no_large_files():
+    """No file of this process, or of one that it starts, gets larger than 1 MB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_whose_windows_find_no_room_costs_itself(tmp_path, no_large_files, workers):
+    for number, first in enumerate((0.1, 0.5, 0.2)):
+        write(tmp_path / f"s/{number}.wav", np.full(round(0.4 * RATE), first, np.float32))
+    added, library, _ = add(tmp_path / "i", tmp_path / "s", scorer=fake(prepare=roomy), workers=workers)
+    assert [(Path(path).name, reason) for path, reason in added.failures] == [
+        ("1.wav", f"cannot be kept in {tmp_path}/i/prepared while it is read (File too large)")
+    ]
+    assert len(library.windows) == 2 and library.verify() == []
+    assert list((tmp_path / "i" / index.SPOOL).iterdir()) == []
+
+
+def test_a_long_file_on_a_full_disk_costs_itself(tmp_path, full_disk):
+    write(tmp_path / "s/a.wav", noise(0.4))
+    write(tmp_path / "s/long.wav", noise(2))
+    write(tmp_path / "s/z.wav", noise(0.4))
+    added, library, _ = add(tmp_path / "i", tmp_path / "s")
+    ((path, reason),) = added.failures
+    assert Path(path).name == "long.wav"
+    assert reason == f"cannot be kept in {tempfile.gettempdir()} while it is read (No space left on device)"
+    assert len(library.windows) == 2 and library.verify() == []
 
 
 # --- incremental ----------------------------------------------------------------------------------------------------
