@@ -1338,7 +1338,8 @@ def index_add(
 ) -> None:
     """Add the sounds of FOLDERS to INDEX, a folder that is made if need be.
 
-    A folder that is an index itself stands for the sounds it holds: so another model can search them too.
+    A folder that is an index itself stands for the files it lists, with their licences: so another model can search
+    them too.
 
     What is there and unchanged is not read; what was changed is replaced; what cannot be indexed is listed with the
     reason. An interrupted run goes on when the same command runs again. Files that were deleted stay until index

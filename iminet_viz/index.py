@@ -91,6 +91,7 @@ class Found:
     size: int
     mtime_ns: int
     reason: str = ""  # why it is none of the sounds that can be read, known from its name
+    licence: str | None = None  # that was given for it, or that another index has of it
 
     @functools.cached_property
     def id(self) -> str:
@@ -987,16 +988,23 @@ class Library:
         return values
 
     def list_sounds(self, complain: Callable[[str, str], None]) -> Iterator[Found]:
-        """List the sounds of this library as they lie on the disk now; ``complain`` is told of those that are gone."""
-        for batch in self._read(["path", "root"], f"window = 0 AND status = '{OK}'"):
-            for path, root in zip(batch["path"].to_pylist(), batch["root"].to_pylist(), strict=True):
+        """List the files of this library as they lie on the disk now, with their licences.
+
+        Those that it could not index are listed too: whoever asks tells why, and another model may hear them.
+
+        Args:
+            complain: told of those that are gone.
+        """
+        names = "path", "root", "licence"
+        for batch in self._read(names, "window <= 0"):
+            for path, root, licence in zip(*(batch[name].to_pylist() for name in names), strict=True):
                 try:
                     file = _found(os.fsdecode(path), os.fsdecode(root))
                 except OSError as error:
                     complain(os.fsdecode(path), f"is gone ({error.strerror})")
                     continue
                 if file is not None:
-                    yield file
+                    yield dataclasses.replace(file, licence=licence or None)
 
     def words_mask(self, text: str) -> np.ndarray:
         """Tell which windows are of files whose name, folders or label hold every word: ``(windows,)`` bool.
@@ -1025,9 +1033,10 @@ class Library:
         Ctrl-C, or ``stop``, ends it after the files at hand; what is finished stays, and the next call goes on.
 
         Args:
-            folders: one or more folders or files; of another index the sounds that it holds.
+            folders: one or more folders or files; of another index the files that it lists, with their licences.
             workers: processes that decode and run front ends (default: one a core); 0 works in this process.
-            licence: of all these files (default: read from beside them, see :func:`find_licence`).
+            licence: of all these files (default: read from beside them, see :func:`find_licence`; where nothing is
+                said there, a file that was changed keeps what it had).
             retry: try files again that failed before.
             report: told what goes on, files done and files to do.
             stop: asked after each file whether to end.
@@ -1042,6 +1051,8 @@ class Library:
         for folder in folders:
             listed = Library(folder).list_sounds if is_index(folder) else functools.partial(list_files, folder)
             for file in listed(lambda *what: result.unlisted.append(what)):
+                if licence is not None:
+                    file = dataclasses.replace(file, licence=licence)
                 found.setdefault(file.id, file)
         result.found = len(found)
         with contextlib.ExitStack() as closing:
@@ -1052,16 +1063,16 @@ class Library:
             closing.enter_context(self._locked())
             known = self._known()
             tasks: list[Task] = []
-            touched: list[tuple[Found, str | None]] = []  # and the licence
+            touched: list[Found] = []
             failed: list[Found] = []
             for file in found.values():
                 before = known.get(file.id)
                 same = before is not None and (file.size, file.mtime_ns) == (before.size, before.mtime_ns)
                 if same and before is not None and not (retry and before.failed):
-                    if licence is None or licence == before.licence:
+                    if file.licence in (None, before.licence):
                         result.unchanged += 1
                     else:
-                        touched.append((file, licence))
+                        touched.append(file)
                 elif file.reason:
                     failed.append(file)
                 else:
@@ -1071,7 +1082,7 @@ class Library:
                     self._create()
                 executor = executor or self._start(workers, len(tasks), closing)
                 scorer = self.scorer if tasks else None
-                run = _Run(self, scorer, known, licence, result, report, len(tasks) + len(failed))
+                run = _Run(self, scorer, known, result, report, len(tasks) + len(failed))
                 for file in failed:
                     run.fail(Prepared(file, reason=file.reason))
                 run.touch(touched)
@@ -1347,15 +1358,14 @@ class _Run:
         library: Library,
         scorer: Scorer | None,
         known: dict[str, _Known],
-        licence: str | None,
         result: Added,
         report: Report | None,
         total: int,
     ) -> None:
-        self.library, self.scorer, self.known, self.licence, self.result = library, scorer, known, licence, result
+        self.library, self.scorer, self.known, self.result = library, scorer, known, result
         self.report, self.total, self.done = report, total, 0
         self.waiting: list[Prepared] = []  # for the networks
-        self.same: list[tuple[Found, str | None]] = []  # decoded, and found to hold what they held
+        self.same: list[Found] = []  # decoded, and found to hold what they held
         self.finished = _Finished()
         self.licences: dict[str, Any] = {}
         self.started = self.committed = time.monotonic()
@@ -1398,7 +1408,7 @@ class _Run:
         """Take in what became of a file."""
         self.done += 1
         if outcome.same:
-            self.same.append((outcome.file, self.licence))
+            self.same.append(outcome.file)
         elif outcome.reason or outcome.vectors:
             self.keep(outcome)
         else:
@@ -1420,21 +1430,21 @@ class _Run:
         self.result.failures.append((outcome.file.path, outcome.reason))
         self._finish(outcome)
 
-    def touch(self, files: Sequence[tuple[Found, str | None]]) -> None:
+    def touch(self, files: Sequence[Found]) -> None:
         """Give files that hold what they held their new size, time and licence."""
 
         self.result.touched += len(files)
-        some: dict[str, tuple[Found, str | None]] = {}
+        some: dict[str, Found] = {}
         rows = 0
-        for file, licence in files:
-            some[file.id] = file, licence
+        for file in files:
+            some[file.id] = file
             rows += max(1, self.known[file.id].windows)
             if rows >= COMMIT_ROWS or len(some) >= IDS:
                 self._rewrite(some)
                 some, rows = {}, 0
         self._rewrite(some)
 
-    def _rewrite(self, files: dict[str, tuple[Found, str | None]]) -> None:
+    def _rewrite(self, files: dict[str, Found]) -> None:
         """Read all rows of files, by id, and let them wait for a commit with the new values."""
         import pyarrow as pa
 
@@ -1443,13 +1453,11 @@ class _Run:
         names = self.library._table.schema.names
         rows = self.library._read_table(names, _any_of(list(files)))
         keys = rows["id"].to_pylist()
-        licences = [
-            old if files[key][1] is None else files[key][1]
-            for key, old in zip(keys, rows["licence"].to_pylist(), strict=True)
-        ]
+        given = [files[key].licence for key in keys]
+        licences = [old if new is None else new for new, old in zip(given, rows["licence"].to_pylist(), strict=True)]
         new = {
-            "size": pa.array([files[key][0].size for key in keys], pa.int64()),
-            "mtime_ns": pa.array([files[key][0].mtime_ns for key in keys], pa.int64()),
+            "size": pa.array([files[key].size for key in keys], pa.int64()),
+            "mtime_ns": pa.array([files[key].mtime_ns for key in keys], pa.int64()),
             "licence": pa.array(licences, pa.string()),
         }
         for name, values in new.items():
@@ -1505,7 +1513,11 @@ class _Run:
             file, count = outcome.file, len(outcome.spans) if outcome.vectors else 0
             label = os.fsencode(file.label).decode("utf-8", "replace")
             name = os.path.relpath(file.path, file.root)
-            licence = find_licence(file.path, file.root, self.licences) if self.licence is None else self.licence
+            licence = file.licence
+            if licence is None:
+                licence = find_licence(file.path, file.root, self.licences)
+                if not licence and file.id in self.known:
+                    licence = self.known[file.id].licence
             values = {
                 "id": file.id,
                 "windows": count,

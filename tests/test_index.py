@@ -480,14 +480,39 @@ def test_the_sounds_of_another_index_are_added_as_they_were(tmp_path):
     (tmp_path / "sounds" / "b" / "four.wav").unlink()
     other = fake(fingerprint="other")
     added, library, _ = add(tmp_path / "second", tmp_path / "first", scorer=other)
-    assert (added.found, added.new, added.failed) == (2, 2, 0)
+    assert (added.found, added.new) == (3, 2)
+    assert [(Path(path).name, reason) for path, reason in added.failures] == [("silent.wav", "is silent")]
     assert [(Path(path).name, reason) for path, reason in added.unlisted] == [
         ("four.wav", "is gone (No such file or directory)")
     ]
     assert [Path(path).name for path in library.windows.files.paths] == ["one.wav", "three.wav"]
     assert library.windows.files.labels == ["a", "b"]
     again, _, _ = add(tmp_path / "second", tmp_path / "first", scorer=other)
-    assert (again.new, again.unchanged) == (0, 2)
+    assert (again.new, again.unchanged) == (0, 3)
+
+
+def test_a_licence_that_was_given_is_not_lost(tmp_path):
+    for number in range(3):
+        write(tmp_path / f"s/{number}.wav", noise(0.3, seed=number))
+    add(tmp_path / "first", tmp_path / "s/0.wav", licence="CC0")
+    add(tmp_path / "first", tmp_path / "s/1.wav", licence="CC BY")
+    _, first, _ = add(tmp_path / "first", tmp_path / "s")
+    assert first.windows.files.licences == ["CC0", "CC BY", ""]
+    write(tmp_path / "s/0.wav", noise(0.3, seed=9))
+    changed, first, _ = add(tmp_path / "first", tmp_path / "s")
+    assert changed.replaced == 1 and first.windows.files.licences == ["CC0", "CC BY", ""]
+
+    _, second, _ = add(tmp_path / "second", tmp_path / "first")  # another index takes them over
+    assert second.windows.files.licences == ["CC0", "CC BY", ""]
+    add(tmp_path / "first", tmp_path / "s/1.wav", licence="mine")
+    later, second, _ = add(tmp_path / "second", tmp_path / "first")
+    assert (later.touched, later.unchanged) == (1, 2) and second.windows.files.licences == ["CC0", "mine", ""]
+    _, second, _ = add(tmp_path / "second", tmp_path / "first", licence="")  # but for what is said
+    assert second.windows.files.licences == ["", "", ""]
+    (tmp_path / "s/LICENSE").write_text("ours")
+    write(tmp_path / "s/0.wav", noise(0.3, seed=10))
+    _, first, _ = add(tmp_path / "first", tmp_path / "s")
+    assert first.windows.files.licences == ["ours", "mine", ""]
 
 
 def test_licences_labels_and_words(tmp_path):
