@@ -215,7 +215,8 @@ def _recipe_values(model: str, recipe: Path | None, changes: tuple[str, ...], se
 @click.option(
     "--recall",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Below 1: share of the first ten that is found at least, for speed in big libraries  [default: exact]",
+    help="Below 1: share of the first ten to find, for speed in big libraries; measured with sounds drawn from the "
+    "library, which also choose what is left out  [default: exact]",
 )
 @click.option("--device", default="cpu", show_default=True, help="Where rows are scanned: cpu or cuda.")
 @engine_option
