@@ -27,6 +27,7 @@ import numpy as np
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the nodes below are on the loopback address
 
 from iminet_viz.audio import atomic_path, save_audio
+from iminet_viz.cluster import PROCESS_BYTES, ROOM
 from iminet_viz.scan.aligned import pack, unpack
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -294,12 +295,12 @@ def tables(
     for x in results:
         own = adding[x["model"]]
         scanned = float(np.median(x["local_s"])) * own["cores"] / x["windows"]  # core-seconds a window
-        memory = x["bytes_a_window"] * 1.3
         for size in SIZES:
-            nodes = max(1, int(np.ceil(size * memory / (0.6 * node_gb * 1e9))))
+            rows = ROOM * size * x["bytes_a_window"]
+            nodes = int(np.ceil(rows / (0.6 * node_gb * 1e9 - PROCESS_BYTES)))  # a shard each
             hours = size * own["core_s_a_window"] / 3600
             lines.append(
-                f"| {x['model']} | 10^{round(np.log10(size))} | {in_bytes(size * memory)} | {nodes:,} | "
+                f"| {x['model']} | 10^{round(np.log10(size))} | {in_bytes(rows + nodes * PROCESS_BYTES)} | {nodes:,} | "
                 f"{in_bytes(size * head)} | {in_bytes(size * x['table_bytes_a_window'])} | "
                 f"{in_words(size * scanned / (nodes * node_cores))} | "
                 f"{in_words(size * x['bytes_a_window'] / nodes / 1e9)} | {hours:,.1f} "
@@ -326,6 +327,7 @@ def write_page(text: str) -> None:
 @click.option("--node-gb", type=float, default=64.0, help="Memory of a node in the second table.")
 @click.option("--node-cores", type=int, default=8)
 @click.option("--price", type=float, default=0.5, help="Of a node and hour.")
+@click.option("--adding-only", is_flag=True, help="Measure only how files are added, and print that.")
 @click.option("--write", is_flag=True, help="Write docs/cluster.md.")
 def main(
     folder: Path | None,
@@ -337,10 +339,14 @@ def main(
     node_gb: float,
     node_cores: int,
     price: float,
+    adding_only: bool,
     write: bool,
 ) -> None:
     """Measure, and write the tables of docs/cluster.md."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        if adding_only:
+            click.echo(json.dumps({model: measure_adding(Path(scratch), model, files) for model in MODELS}, indent=2))
+            return
         results = []
         for model, count in zip(MODELS, counts, strict=True):
             results.append(measure(Path(scratch), model, count, shards, kills, losses))

@@ -215,7 +215,8 @@ def _recipe_values(model: str, recipe: Path | None, changes: tuple[str, ...], se
 @click.option(
     "--recall",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Below 1: share of the first ten that is found at least, for speed in big libraries  [default: exact]",
+    help="Below 1: share of the first ten to find, for speed in big libraries; measured with sounds drawn from the "
+    "library, which also choose what is left out  [default: exact]",
 )
 @click.option("--device", default="cpu", show_default=True, help="Where rows are scanned: cpu or cuda.")
 @engine_option
@@ -1338,7 +1339,8 @@ def index_add(
 ) -> None:
     """Add the sounds of FOLDERS to INDEX, a folder that is made if need be.
 
-    A folder that is an index itself stands for the sounds it holds: so another model can search them too.
+    A folder that is an index itself stands for the files it lists, with their licences: so another model can search
+    them too.
 
     What is there and unchanged is not read; what was changed is replaced; what cannot be indexed is listed with the
     reason. An interrupted run goes on when the same command runs again. Files that were deleted stay until index

@@ -46,7 +46,7 @@ from iminet_viz.resident import (
     write_copy,
     write_notes,
 )
-from iminet_viz.windows import Sound, WindowConfig, decode
+from iminet_viz.windows import Sound, WindowConfig, decode, no_room
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -73,9 +73,10 @@ IDS = 512  # in one filter
 LICENCE_FILES = ("licence.txt", "license.txt", "licence", "license", "licence.md", "license.md")
 RECHECKED = 3  # windows of a file that a deep check embeds again
 NEAR = 0.02, 1e-4  # of the largest value, and of any: int8 rounds to .008, devices differ by less
-TRIES = 8  # to find the table at rest
+TRIES = 8  # to find the table at rest, to start workers
 FAILED = -1  # window number of a file that cannot be indexed
 OK = "ok"
+NO_WORKERS = "worker processes cannot be started; --workers 0 (workers=0) does without"
 
 
 # --- what is found in folders ---------------------------------------------------------------------------------------
@@ -90,6 +91,7 @@ class Found:
     size: int
     mtime_ns: int
     reason: str = ""  # why it is none of the sounds that can be read, known from its name
+    licence: str | None = None  # that was given for it, or that another index has of it
 
     @functools.cached_property
     def id(self) -> str:
@@ -261,37 +263,66 @@ def prepare_file(work: Work, task: Task) -> Prepared:
     except MemoryError:
         return Prepared(file, reason="needs more memory than there is")
     try:
-        known = Prepared(file, sha256=sound.sha256, duration_s=sound.duration_s)
-        if sound.sha256 == task.known_sha256:
-            return dataclasses.replace(known, same=True)
-        arrays = []
-        for number, (rate, prepare) in enumerate(work.parts):
-            room: Any = None
-            for row, span in enumerate(sound.spans):
-                try:
-                    values = prepare(sound.cut(span, rate))
-                except Exception as error:  # of one file among thousands: it is that file's, whatever it is
-                    return Prepared(file, reason=f"the front end fails on it ({first_line(error)})")
-                if not np.isfinite(values).all():
-                    return Prepared(file, reason="the front end gives values that are not finite")
-                if room is None:
-                    path = os.path.join(work.spool, f"{file.id}-{number}.npy")  # noqa: PTH118
-                    room = _room(path, (len(sound.spans), *values.shape), values.dtype)
-                room[row] = values
-            if isinstance(room, np.memmap):
-                room.flush()
-                room = str(room.filename)
-            arrays.append(room)
-        return dataclasses.replace(known, spans=tuple(map(sound.seconds, sound.spans)), parts=tuple(arrays))
+        outcome = _prepare(work, task, sound)
+    except OSError as error:
+        outcome = Prepared(file, reason=no_room(work.spool, error))
     finally:
         sound.close()
+    if outcome.reason:  # room for the others
+        for number in range(len(work.parts)):
+            _spooled(work, file, number).unlink(missing_ok=True)
+    return outcome
 
 
-def _room(path: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    if np.prod(shape) * np.dtype(dtype).itemsize <= SPOOLED:
-        return np.empty(shape, dtype)
-    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-    return np.lib.format.open_memmap(path, "w+", dtype, shape)
+def _prepare(work: Work, task: Task, sound: Sound) -> Prepared:
+    known = Prepared(task.file, sha256=sound.sha256, duration_s=sound.duration_s)
+    if sound.sha256 == task.known_sha256:
+        return dataclasses.replace(known, same=True)
+    arrays = []
+    for number, (rate, prepare) in enumerate(work.parts):
+        rows = _Rows(_spooled(work, task.file, number), len(sound.spans))
+        for span in sound.spans:
+            try:
+                values = prepare(sound.cut(span, rate))
+            except Exception as error:  # of one file among thousands: it is that file's, whatever it is
+                return Prepared(task.file, reason=f"the front end fails on it ({first_line(error)})")
+            if not np.isfinite(values).all():
+                return Prepared(task.file, reason="the front end gives values that are not finite")
+            rows.append(values)
+        arrays.append(rows.finish())
+    return dataclasses.replace(known, spans=tuple(map(sound.seconds, sound.spans)), parts=tuple(arrays))
+
+
+def _spooled(work: Work, file: Found, number: int) -> Path:
+    return Path(work.spool, f"{file.id}-{number}.npy")
+
+
+class _Rows:
+    """Prepared windows of a part: in memory while they are few, else in a file.
+
+    It is written, not mapped: where a disk is full, to write to what is mapped ends the process.
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._path, self._count = path, count
+        self._kept: list[np.ndarray] = []
+        self._spooled = False
+
+    def append(self, values: np.ndarray) -> None:
+        if self._count * values.nbytes <= SPOOLED:
+            self._kept.append(values)
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab" if self._spooled else "wb") as file:
+            if not self._spooled:
+                form = np.lib.format.dtype_to_descr(values.dtype)
+                header = {"shape": (self._count, *values.shape), "fortran_order": False, "descr": form}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(values.tobytes())
+        self._spooled = True
+
+    def finish(self) -> np.ndarray | str:
+        return str(self._path) if self._spooled else np.stack(self._kept)
 
 
 def _start_worker() -> None:
@@ -321,16 +352,21 @@ def start_workers(count: int) -> ProcessPoolExecutor:
 
     # spawned, since a forked copy of a process whose libraries have threads can hang
     executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
+    # All start before any is watched, as forked ones do. Else every submit starts one, and Python up to 3.12 waits for
+    # ever for one that comes up while the death of another ends the pool.
+    executor._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
     with for_workers(), contextlib.suppress(BrokenProcessPool):  # that is told where files are lost
         for _ in range(count):
-            executor.submit(os.getpid)  # each starts one
+            executor.submit(os.getpid)
     return executor
 
 
 def prepare_files(
     work: Work, tasks: Sequence[Task], workers: int, executor: ProcessPoolExecutor | None = None
-) -> Generator[Prepared, None, None]:
+) -> Generator[Prepared | None, None, None]:
     """Prepare files in worker processes, in any order; one that a worker does not survive is told as the reason.
+
+    None comes where there is nothing yet, so that whoever waits can be interrupted.
 
     Close the generator (``contextlib.closing``) to stop early.
 
@@ -355,6 +391,7 @@ def prepare_files(
     waiting, suspects = deque(tasks), deque[Task]()
     running: dict[Future[Prepared], Task] = {}
     worked = alone = False
+    idle = 0  # pools that ended before there was work
     try:
         while waiting or suspects or running:
             lost: list[Task] = []
@@ -373,6 +410,8 @@ def prepare_files(
                         lost += running.values()
                         running.clear()
             done = wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done
+            if not done:
+                yield None
             for future in done:
                 task = running.pop(future)
                 try:
@@ -391,8 +430,10 @@ def prepare_files(
                     if not worked:
                         _try_worker()
                     yield Prepared(lost[0].file, reason="the process that read it ended: a fault of the decoder")
-                else:
+                elif lost:
                     suspects.extend(lost)
+                elif (idle := idle + 1) == TRIES:
+                    raise LibraryError(NO_WORKERS)
     finally:
         if executor is not None:
             executor.shutdown(cancel_futures=True)
@@ -406,7 +447,7 @@ def _try_worker() -> None:
         try:
             executor.submit(os.getpid).result()
         except BrokenProcessPool:
-            raise LibraryError("worker processes cannot be started; workers=0 does without") from None
+            raise LibraryError(NO_WORKERS) from None
 
 
 def embed_files(parts: Sequence[Part], prepared: Sequence[Prepared]) -> tuple[list[Prepared], float]:
@@ -415,6 +456,8 @@ def embed_files(parts: Sequence[Part], prepared: Sequence[Prepared]) -> tuple[li
     Returns:
         the files with their vectors, or with the reason why they have none; and the seconds in the networks.
     """
+    if not prepared:
+        return [], 0.0
     columns: list[np.ndarray] = []
     network_s = 0.0
     for number, part in enumerate(parts):
@@ -945,16 +988,23 @@ class Library:
         return values
 
     def list_sounds(self, complain: Callable[[str, str], None]) -> Iterator[Found]:
-        """List the sounds of this library as they lie on the disk now; ``complain`` is told of those that are gone."""
-        for batch in self._read(["path", "root"], f"window = 0 AND status = '{OK}'"):
-            for path, root in zip(batch["path"].to_pylist(), batch["root"].to_pylist(), strict=True):
+        """List the files of this library as they lie on the disk now, with their licences.
+
+        Those that it could not index are listed too: whoever asks tells why, and another model may hear them.
+
+        Args:
+            complain: told of those that are gone.
+        """
+        names = "path", "root", "licence"
+        for batch in self._read(names, "window <= 0"):
+            for path, root, licence in zip(*(batch[name].to_pylist() for name in names), strict=True):
                 try:
                     file = _found(os.fsdecode(path), os.fsdecode(root))
                 except OSError as error:
                     complain(os.fsdecode(path), f"is gone ({error.strerror})")
                     continue
                 if file is not None:
-                    yield file
+                    yield dataclasses.replace(file, licence=licence or None)
 
     def words_mask(self, text: str) -> np.ndarray:
         """Tell which windows are of files whose name, folders or label hold every word: ``(windows,)`` bool.
@@ -983,9 +1033,10 @@ class Library:
         Ctrl-C, or ``stop``, ends it after the files at hand; what is finished stays, and the next call goes on.
 
         Args:
-            folders: one or more folders or files; of another index the sounds that it holds.
+            folders: one or more folders or files; of another index the files that it lists, with their licences.
             workers: processes that decode and run front ends (default: one a core); 0 works in this process.
-            licence: of all these files (default: read from beside them, see :func:`find_licence`).
+            licence: of all these files (default: read from beside them, see :func:`find_licence`; where nothing is
+                said there, a file that was changed keeps what it had).
             retry: try files again that failed before.
             report: told what goes on, files done and files to do.
             stop: asked after each file whether to end.
@@ -1000,6 +1051,8 @@ class Library:
         for folder in folders:
             listed = Library(folder).list_sounds if is_index(folder) else functools.partial(list_files, folder)
             for file in listed(lambda *what: result.unlisted.append(what)):
+                if licence is not None:
+                    file = dataclasses.replace(file, licence=licence)
                 found.setdefault(file.id, file)
         result.found = len(found)
         with contextlib.ExitStack() as closing:
@@ -1010,16 +1063,16 @@ class Library:
             closing.enter_context(self._locked())
             known = self._known()
             tasks: list[Task] = []
-            touched: list[tuple[Found, str | None]] = []  # and the licence
+            touched: list[Found] = []
             failed: list[Found] = []
             for file in found.values():
                 before = known.get(file.id)
                 same = before is not None and (file.size, file.mtime_ns) == (before.size, before.mtime_ns)
                 if same and before is not None and not (retry and before.failed):
-                    if licence is None or licence == before.licence:
+                    if file.licence in (None, before.licence):
                         result.unchanged += 1
                     else:
-                        touched.append((file, licence))
+                        touched.append(file)
                 elif file.reason:
                     failed.append(file)
                 else:
@@ -1029,7 +1082,7 @@ class Library:
                     self._create()
                 executor = executor or self._start(workers, len(tasks), closing)
                 scorer = self.scorer if tasks else None
-                run = _Run(self, scorer, known, licence, result, report, len(tasks) + len(failed))
+                run = _Run(self, scorer, known, result, report, len(tasks) + len(failed))
                 for file in failed:
                     run.fail(Prepared(file, reason=file.reason))
                 run.touch(touched)
@@ -1305,15 +1358,14 @@ class _Run:
         library: Library,
         scorer: Scorer | None,
         known: dict[str, _Known],
-        licence: str | None,
         result: Added,
         report: Report | None,
         total: int,
     ) -> None:
-        self.library, self.scorer, self.known, self.licence, self.result = library, scorer, known, licence, result
+        self.library, self.scorer, self.known, self.result = library, scorer, known, result
         self.report, self.total, self.done = report, total, 0
         self.waiting: list[Prepared] = []  # for the networks
-        self.same: list[tuple[Found, str | None]] = []  # decoded, and found to hold what they held
+        self.same: list[Found] = []  # decoded, and found to hold what they held
         self.finished = _Finished()
         self.licences: dict[str, Any] = {}
         self.started = self.committed = time.monotonic()
@@ -1356,7 +1408,7 @@ class _Run:
         """Take in what became of a file."""
         self.done += 1
         if outcome.same:
-            self.same.append((outcome.file, self.licence))
+            self.same.append(outcome.file)
         elif outcome.reason or outcome.vectors:
             self.keep(outcome)
         else:
@@ -1378,21 +1430,21 @@ class _Run:
         self.result.failures.append((outcome.file.path, outcome.reason))
         self._finish(outcome)
 
-    def touch(self, files: Sequence[tuple[Found, str | None]]) -> None:
+    def touch(self, files: Sequence[Found]) -> None:
         """Give files that hold what they held their new size, time and licence."""
 
         self.result.touched += len(files)
-        some: dict[str, tuple[Found, str | None]] = {}
+        some: dict[str, Found] = {}
         rows = 0
-        for file, licence in files:
-            some[file.id] = file, licence
+        for file in files:
+            some[file.id] = file
             rows += max(1, self.known[file.id].windows)
             if rows >= COMMIT_ROWS or len(some) >= IDS:
                 self._rewrite(some)
                 some, rows = {}, 0
         self._rewrite(some)
 
-    def _rewrite(self, files: dict[str, tuple[Found, str | None]]) -> None:
+    def _rewrite(self, files: dict[str, Found]) -> None:
         """Read all rows of files, by id, and let them wait for a commit with the new values."""
         import pyarrow as pa
 
@@ -1401,13 +1453,11 @@ class _Run:
         names = self.library._table.schema.names
         rows = self.library._read_table(names, _any_of(list(files)))
         keys = rows["id"].to_pylist()
-        licences = [
-            old if files[key][1] is None else files[key][1]
-            for key, old in zip(keys, rows["licence"].to_pylist(), strict=True)
-        ]
+        given = [files[key].licence for key in keys]
+        licences = [old if new is None else new for new, old in zip(given, rows["licence"].to_pylist(), strict=True)]
         new = {
-            "size": pa.array([files[key][0].size for key in keys], pa.int64()),
-            "mtime_ns": pa.array([files[key][0].mtime_ns for key in keys], pa.int64()),
+            "size": pa.array([files[key].size for key in keys], pa.int64()),
+            "mtime_ns": pa.array([files[key].mtime_ns for key in keys], pa.int64()),
             "licence": pa.array(licences, pa.string()),
         }
         for name, values in new.items():
@@ -1463,7 +1513,11 @@ class _Run:
             file, count = outcome.file, len(outcome.spans) if outcome.vectors else 0
             label = os.fsencode(file.label).decode("utf-8", "replace")
             name = os.path.relpath(file.path, file.root)
-            licence = find_licence(file.path, file.root, self.licences) if self.licence is None else self.licence
+            licence = file.licence
+            if licence is None:
+                licence = find_licence(file.path, file.root, self.licences)
+                if not licence and file.id in self.known:
+                    licence = self.known[file.id].licence
             values = {
                 "id": file.id,
                 "windows": count,

@@ -100,7 +100,8 @@ class Answer:
         query: what was searched with.
         files: that were searched.
         windows: of these.
-        exact: whether every window was settled; otherwise ``recall`` is what was measured.
+        exact: whether every window was settled; otherwise ``recall`` is what was measured, see
+            :class:`~iminet_viz.scan.aligned.Calibration`.
         seconds: of its steps: ``query`` (model, decode, front end, network), ``library`` (in memory, prepared) and
             ``scan``.
     """
@@ -156,7 +157,8 @@ class SoundLibrary(Library):
             query: a sound file, or what :meth:`hear` made of one.
             k: hits that are wanted, at least 1.
             text: only files whose name, folders or label hold all of these words.
-            recall: below 1, a share of the first ten that may be missed for speed; exact without it.
+            recall: below 1, the share of the first ten to find, for speed; exact without it. What is measured is of
+                queries drawn from the library, which also choose what is left out.
 
         Raises:
             AudioError: the query cannot be read, is silent or too short.

@@ -5,6 +5,7 @@ Worker processes import this: nothing heavy is above.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -96,7 +97,7 @@ def decode(path: str | os.PathLike[str], config: WindowConfig, listen: Callable[
 
     Raises:
         AudioError: as for :func:`~iminet_viz.audio.load_audio`; or the file is silent, its channels cancel out, it is
-            shorter than ``SHORTEST_S``, or its rate is absurd.
+            shorter than ``SHORTEST_S``, its rate is absurd, or there is no room for a long one.
     """
     import soxr
 
@@ -135,9 +136,11 @@ def decode(path: str | os.PathLike[str], config: WindowConfig, listen: Callable[
             raise AudioError(f"{name}: is silent")
         if length < SHORTEST_S * rate:
             raise AudioError(f"{name}: is too short ({length} samples, {1000 * length / rate:.2g} ms), expected 10 ms")
-    except BaseException:
+    except BaseException as error:
         for kept in samples.values():
             kept.close()
+        if isinstance(error, OSError):  # those of the file itself are told by what reads it
+            raise AudioError(f"{name}: {no_room(tempfile.tempdir, error)}") from None
         raise
     digest.update(f" at {rate}".encode())
     spans = find_spans(level, levels.step, length, rate, config)
@@ -167,6 +170,11 @@ def find_spans(level: np.ndarray, step: int, length: int, rate: int, config: Win
     if config.whole and stop - start <= WHOLE_S * rate:
         spans.append(Span(start, stop))
     return spans
+
+
+def no_room(folder: str | None, error: OSError) -> str:
+    """Say that what is made of a file cannot be kept while it is read."""
+    return f"cannot be kept in {one_line(Path(folder or 'a temporary folder'))} while it is read ({error.strerror})"
 
 
 class _Levels:
@@ -204,6 +212,7 @@ class _Samples:
         if self._file is not None:
             for waiting in self._blocks:
                 self._file.write(waiting.tobytes())
+            self._file.flush()  # a full disk is told now, and not by whoever reads
             self._blocks.clear()
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -217,4 +226,5 @@ class _Samples:
     def close(self) -> None:
         self._blocks.clear()
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # of a full disk, that was told before
+                self._file.close()

@@ -1,7 +1,9 @@
 """What the tests share: recordings, the command line, one thread for torch, the running app and a browser."""
 
+import functools
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,16 @@ def data_folder() -> Path:
     if not Path(name).is_dir():
         pytest.skip(f"IMINET_VIZ_DATA names {name}, which is not a folder")
     return Path(name)
+
+
+@pytest.fixture
+def full_disk(monkeypatch) -> None:
+    """Files of more than a second at 1 kHz go to a temporary file, on a disk that is full."""
+    from iminet_viz import windows
+
+    tempfile.gettempdir()
+    monkeypatch.setattr(windows, "IN_MEMORY", 1_000)
+    monkeypatch.setattr(windows.tempfile, "TemporaryFile", functools.partial(open, "/dev/full", "w+b"))
 
 
 @pytest.fixture

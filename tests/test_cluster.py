@@ -372,6 +372,9 @@ def test_the_nodes_embed_what_one_process_would(sounds, nodes, tmp_path):
         names, vectors = stored(shared)
         own_names, own_vectors = stored(local)
         assert names == own_names and np.array_equal(vectors, own_vectors)
+        os.utime(sounds / "rain/00.wav", ns=(1, 1))  # a task without anything for the networks
+        touched = shared.add(sounds)
+        assert (touched.touched, touched.unchanged) == (1, 70)
 
 
 @pytest.mark.slow

@@ -4,13 +4,18 @@ import dataclasses
 import json
 import os
 import pickle
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +51,12 @@ def ending(waveform: np.ndarray) -> np.ndarray:
     """A front end that kills its process where a sound begins with exactly a half."""
     if waveform[0] == 0.5:
         os.kill(os.getpid(), signal.SIGKILL)
+    return first_samples(waveform)
+
+
+def sleepy(waveform: np.ndarray) -> np.ndarray:
+    """A front end that takes its time."""
+    time.sleep(0.8)
     return first_samples(waveform)
 
 
@@ -271,6 +282,10 @@ def test_a_network_that_gives_nan_costs_one_file(tmp_path):
     assert len(library.windows) == 8 and library.verify() == []
 
 
+def test_of_no_files_nothing_is_embedded():
+    assert index.embed_files(fake().parts, []) == ([], 0.0)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_front_end_that_fails_costs_one_file(tmp_path, workers):
     for number, first in enumerate((0.1, 0.5, 0.25)):
@@ -281,6 +296,43 @@ def test_a_front_end_that_fails_costs_one_file(tmp_path, workers):
         ("2.wav", "the front end gives values that are not finite"),
     ]
     assert len(library.windows) == 1 and library.verify() == []
+
+
+def roomy(waveform: np.ndarray) -> np.ndarray:
+    """A front end that gives 4 MB where a sound begins with a half."""
+    return np.resize(first_samples(waveform), 1 << 20 if waveform[0] == 0.5 else 8)
+
+
+@pytest.fixture
+def no_large_files():
+    """No file of this process, or of one that it starts, gets larger than 1 MB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_whose_windows_find_no_room_costs_itself(tmp_path, no_large_files, workers):
+    for number, first in enumerate((0.1, 0.5, 0.2)):
+        write(tmp_path / f"s/{number}.wav", np.full(round(0.4 * RATE), first, np.float32))
+    added, library, _ = add(tmp_path / "i", tmp_path / "s", scorer=fake(prepare=roomy), workers=workers)
+    assert [(Path(path).name, reason) for path, reason in added.failures] == [
+        ("1.wav", f"cannot be kept in {tmp_path}/i/prepared while it is read (File too large)")
+    ]
+    assert len(library.windows) == 2 and library.verify() == []
+    assert list((tmp_path / "i" / index.SPOOL).iterdir()) == []
+
+
+def test_a_long_file_on_a_full_disk_costs_itself(tmp_path, full_disk):
+    write(tmp_path / "s/a.wav", noise(0.4))
+    write(tmp_path / "s/long.wav", noise(2))
+    write(tmp_path / "s/z.wav", noise(0.4))
+    added, library, _ = add(tmp_path / "i", tmp_path / "s")
+    ((path, reason),) = added.failures
+    assert Path(path).name == "long.wav"
+    assert reason == f"cannot be kept in {tempfile.gettempdir()} while it is read (No space left on device)"
+    assert len(library.windows) == 2 and library.verify() == []
 
 
 # --- incremental ----------------------------------------------------------------------------------------------------
@@ -428,14 +480,39 @@ def test_the_sounds_of_another_index_are_added_as_they_were(tmp_path):
     (tmp_path / "sounds" / "b" / "four.wav").unlink()
     other = fake(fingerprint="other")
     added, library, _ = add(tmp_path / "second", tmp_path / "first", scorer=other)
-    assert (added.found, added.new, added.failed) == (2, 2, 0)
+    assert (added.found, added.new) == (3, 2)
+    assert [(Path(path).name, reason) for path, reason in added.failures] == [("silent.wav", "is silent")]
     assert [(Path(path).name, reason) for path, reason in added.unlisted] == [
         ("four.wav", "is gone (No such file or directory)")
     ]
     assert [Path(path).name for path in library.windows.files.paths] == ["one.wav", "three.wav"]
     assert library.windows.files.labels == ["a", "b"]
     again, _, _ = add(tmp_path / "second", tmp_path / "first", scorer=other)
-    assert (again.new, again.unchanged) == (0, 2)
+    assert (again.new, again.unchanged) == (0, 3)
+
+
+def test_a_licence_that_was_given_is_not_lost(tmp_path):
+    for number in range(3):
+        write(tmp_path / f"s/{number}.wav", noise(0.3, seed=number))
+    add(tmp_path / "first", tmp_path / "s/0.wav", licence="CC0")
+    add(tmp_path / "first", tmp_path / "s/1.wav", licence="CC BY")
+    _, first, _ = add(tmp_path / "first", tmp_path / "s")
+    assert first.windows.files.licences == ["CC0", "CC BY", ""]
+    write(tmp_path / "s/0.wav", noise(0.3, seed=9))
+    changed, first, _ = add(tmp_path / "first", tmp_path / "s")
+    assert changed.replaced == 1 and first.windows.files.licences == ["CC0", "CC BY", ""]
+
+    _, second, _ = add(tmp_path / "second", tmp_path / "first")  # another index takes them over
+    assert second.windows.files.licences == ["CC0", "CC BY", ""]
+    add(tmp_path / "first", tmp_path / "s/1.wav", licence="mine")
+    later, second, _ = add(tmp_path / "second", tmp_path / "first")
+    assert (later.touched, later.unchanged) == (1, 2) and second.windows.files.licences == ["CC0", "mine", ""]
+    _, second, _ = add(tmp_path / "second", tmp_path / "first", licence="")  # but for what is said
+    assert second.windows.files.licences == ["", "", ""]
+    (tmp_path / "s/LICENSE").write_text("ours")
+    write(tmp_path / "s/0.wav", noise(0.3, seed=10))
+    _, first, _ = add(tmp_path / "first", tmp_path / "s")
+    assert first.windows.files.licences == ["ours", "mine", ""]
 
 
 def test_licences_labels_and_words(tmp_path):
@@ -487,8 +564,6 @@ def test_duplicates(tmp_path):
 
 
 def test_a_reader_sees_the_old_or_the_new_file_and_never_half(tmp_path, monkeypatch):
-    import threading
-
     monkeypatch.setattr(index, "COMMIT_ROWS", 16)
     seconds = {True: 1.0, False: 0.6}  # 4 windows or 2
     for number in range(6):
@@ -595,8 +670,53 @@ def test_workers_that_cannot_start_are_one_sentence(tmp_path, monkeypatch):
     for number in range(3):
         write(tmp_path / f"s/{number}.wav", noise(0.5, seed=number))
     monkeypatch.setattr(index, "_start_worker", os.abort)
-    with pytest.raises(LibraryError, match="worker processes cannot be started; workers=0 does without"):
+    with pytest.raises(LibraryError, match=r"cannot be started; --workers 0 \(workers=0\) does without"):
         add(tmp_path / "i", tmp_path / "s", workers=2)
+
+
+def test_pools_that_end_before_there_is_work_are_not_started_for_ever(tmp_path, monkeypatch):
+    write(tmp_path / "s/a.wav", noise(0.5))
+
+    def broken(*_: object) -> None:
+        raise BrokenProcessPool
+
+    start = index.start_workers
+    with start(1) as pool:
+        monkeypatch.setattr(pool, "submit", broken)
+        monkeypatch.setattr(index, "start_workers", lambda count: pool)
+        with pytest.raises(LibraryError, match="cannot be started"):
+            add(tmp_path / "i", tmp_path / "s", workers=1)
+
+
+def test_a_worker_that_dies_while_another_comes_up_ends_the_pool_at_once(monkeypatch):
+    """Python up to 3.12 would wait for the other for ever."""
+    started = []
+    start = SpawnProcess.start
+
+    def slowly(process: SpawnProcess) -> None:
+        start(process)
+        started.append(process)
+        if len(started) == 2:
+            started[0].kill()
+            time.sleep(0.5)  # whoever watches the first one sees its end before it has heard of this one
+
+    monkeypatch.setattr(SpawnProcess, "start", slowly)
+    ending = threading.Thread(target=index.start_workers(2).shutdown, daemon=True)
+    ending.start()
+    ending.join(20)
+    stuck = ending.is_alive()
+    for process in started:
+        process.kill()  # else the tests would not end
+    assert not stuck and len(started) == 2
+
+
+def test_whoever_waits_for_workers_can_be_interrupted(tmp_path, monkeypatch):
+    """While a file takes long, or never comes back."""
+    write(tmp_path / "s/a.wav", noise(0.5))
+    told = []
+    options = {"stop": lambda: True, "report": lambda *what: told.append(what)}
+    added, _, _ = add(tmp_path / "i", tmp_path / "s", scorer=fake(prepare=sleepy), workers=1, **options)
+    assert added.interrupted and told == []
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(tmp_path, monkeypatch):

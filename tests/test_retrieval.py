@@ -295,6 +295,13 @@ def test_people_find_through_the_index_what_they_find_by_scoring_all_pairs(data_
     assert mrr == pytest.approx(0.406, abs=0.015)
 
 
+def test_a_query_on_a_full_disk_is_one_sentence(library, tmp_path, full_disk):
+    with pytest.raises(
+        AudioError, match=r"query\.wav: cannot be kept in .* while it is read \(No space left on device\)"
+    ):
+        library.search(write(tmp_path / "query.wav", sound(200)))
+
+
 def test_a_query_is_read_once_and_a_long_one_needs_little_memory(tmp_path, monkeypatch):
     """Half an hour takes 115 MB."""
     import tracemalloc

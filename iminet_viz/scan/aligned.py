@@ -57,7 +57,8 @@ class Calibration:
     """How many rows of the sketch are scored for a recall, and what was measured.
 
     ``recall`` is that of the exact first ten, asked; ``best`` how many rows are scored; ``measured`` the recall with
-    ``queries`` queries, among ``rows`` rows at the same share.
+    ``queries`` queries, among ``rows`` rows at the same share. These are drawn from the library where none were given,
+    and have chosen ``best`` themselves: people's imitations may find less.
     """
 
     recall: float
