@@ -10,6 +10,7 @@ Paths are kept as bytes, because a name need not be text; filters never hold one
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import dataclasses
 import functools
@@ -1164,9 +1165,13 @@ class Library:
             stored = self._read_table(["id", "path"], "window <= 0")
             files = dict(zip(map(os.fsdecode, stored["path"].to_pylist()), stored["id"].to_pylist(), strict=True))
             chosen = set() if paths else set(files)
+            names = sorted(files)
             for path in paths:
                 whole = os.path.abspath(path)  # noqa: PTH100
-                below = {x for x in files if x == whole or x.startswith(whole.rstrip(os.sep) + os.sep)}
+                folder = whole.rstrip(os.sep) + os.sep
+                first = bisect.bisect_left(names, folder)
+                below = set(itertools.takewhile(lambda x: x.startswith(folder), names[first:]))  # noqa: B023 (used now)
+                below |= {whole} & files.keys()
                 if not below:
                     raise LibraryError(f"{one_line(Path(whole))}: is not in the index")
                 chosen |= below
