@@ -345,17 +345,11 @@ def _end_with_parent() -> None:
 
 def start_workers(count: int) -> ProcessPoolExecutor:
     """Start processes for :func:`prepare_files`; they come up while something else is done."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    from iminet_viz.imitator.batch import for_workers
+    from iminet_viz.imitator.batch import for_workers, spawn_pool
 
-    # spawned, since a forked copy of a process whose libraries have threads can hang
-    executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker)
-    # All start before any is watched, as forked ones do. Else every submit starts one, and Python up to 3.12 waits for
-    # ever for one that comes up while the death of another ends the pool.
-    executor._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
+    executor = spawn_pool(count, _start_worker)
     with for_workers(), contextlib.suppress(BrokenProcessPool):  # that is told where files are lost
         for _ in range(count):
             executor.submit(os.getpid)

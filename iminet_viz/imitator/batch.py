@@ -30,7 +30,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,6 +48,9 @@ from iminet_viz.audio import (
 )
 from iminet_viz.errors import AudioError, ImitationError
 from iminet_viz.imitator import SAMPLE_RATE, STRATEGIES, Imitation, ImitatorConfig, analyse, imitate
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 TABLE = "pairs.csv"
 SETTINGS = "imitations.json"
@@ -111,14 +114,12 @@ def render(
             yield _perform(task, config, _finished(task))
         return
 
-    from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+    from concurrent.futures import FIRST_COMPLETED, Future, wait
     from concurrent.futures.process import BrokenProcessPool
 
-    # spawned, since a forked copy of a process whose libraries have threads can hang
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
+    stop = multiprocessing.get_context("spawn").Event()
     waiting: set[Future[Outcome]] = set()
-    executor = ProcessPoolExecutor(workers, context, _start_worker, (stop,))
+    executor = spawn_pool(workers, _start_worker, stop)
     try:
         for task in tasks:
             finished = _finished(task)
@@ -294,6 +295,18 @@ def _end_with_parent() -> None:
     parent.join()
     with _writing:
         os._exit(1)
+
+
+def spawn_pool(count: int, start: Callable[..., None], *given: Any) -> ProcessPoolExecutor:
+    """Processes for work that is submitted in :func:`for_workers`; each begins with ``start(*given)``."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    # spawned, since a forked copy of a process whose libraries have threads can hang
+    executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), start, given)
+    # All start before any is watched, as forked ones do. Else every submit starts one, and Python up to 3.12 waits for
+    # ever for one that comes up while the death of another ends the pool.
+    executor._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
+    return executor
 
 
 @contextlib.contextmanager
