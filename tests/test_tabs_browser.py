@@ -62,7 +62,7 @@ def test_what_cannot_be_explained_is_said_in_the_page(page, app_url, clips):
     drop(page, "#iv-explain-candidate", clips["sweep"])
     page.click("#iv-explain-run")
     fault = page.wait_for_selector("#iv-explain-page .iv-fault", timeout=SLOW)
-    assert fault.inner_text() == "Imitation: silent, so there is nothing to explain."
+    assert fault.inner_text() == "silence.wav: is silent."
 
 
 def test_an_explanation_shows_how_far_it_is_and_can_be_cancelled(page, app_url, clips):

@@ -172,9 +172,10 @@ def progress_bar(step: Step[T]) -> Markup:
 def sentence(text: object) -> Markup:
     """What went wrong, as one sentence in the page."""
     said = str(text)
+    named = "." in said.partition(" ")[0]  # it begins with the name of a file, which stays as it is
     return tag(
         "div",
-        said[:1].upper() + said[1:] + ("" if said.endswith((".", "!", "?")) else "."),
+        (said if named else said[:1].upper() + said[1:]) + ("" if said.endswith((".", "!", "?")) else "."),
         class_="iv-fault",
         role="alert",
     )
