@@ -30,6 +30,7 @@ from iminet_viz.audio import save_audio
 from iminet_viz.errors import AppError, AudioError, IminetVizError, LibraryError, SearchError
 from iminet_viz.index import file_id
 from iminet_viz.retrieval import Query, open_index
+from iminet_viz.shipped import SHIPPED
 
 NO_QUERY = Query("a.wav", 1.0, (), (), ())
 NASTY = '<img src=x onerror=alert(1)> & "quotes" ${alert(2)} {{value}}.wav'
@@ -684,10 +685,12 @@ def test_one_name_for_each_model(sounds, name, known):
 
 
 def test_no_users_word_is_a_path(sounds, tmp_path):
-    shutil.copytree(Path("trained_models") / "imisound", tmp_path / "x*mfcc")
+    shutil.copytree(SHIPPED / "imisound", tmp_path / "x*mfcc")
     names = [
         str(tmp_path / "x*mfcc"),
         f"{'0' * 9000}1*mfcc",
+        "a*mfcc",
+        "*mfcc",
         "nan*mfcc",
         "0*mfcc",
         "-1*mfcc",

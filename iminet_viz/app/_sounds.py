@@ -344,28 +344,20 @@ class Sounds:
             return ""
         known = (*shipped_models(), *BASELINES)
         rest = model.removeprefix(f"{own}+")
-        named = [] if rest == model or own in known else [own]  # a path may hold any sign
-        terms = [(term.strip(), 1.0) for term in named]
-        for term in (rest if named else model).split("+"):
-            weight, star, part = term.partition("*")
-            name, value = (part if star else weight).strip(), 1.0
-            if star and len(weight) < 20:
-                with contextlib.suppress(ValueError):
-                    value = float(weight)
-            elif star:
-                value = 0.0
-            if name not in known or not 0 < value < float("inf"):
-                shown = model if len(model) <= 80 else f"{model[:80]}…"
-                text = f"no model {shown!r}, expected one of: {', '.join(known)}; or a sum of some, a+b or 0.7*a+0.3*b"
-                raise AppError(text)
-            terms.append((name, value))
+        named = rest != model and own not in known  # a path may hold any sign
+        terms = [_read_term(term) for term in (rest if named else model).split("+")]
+        if not all(name in known and 0 < weight < float("inf") for name, weight in terms):
+            shown = model if len(model) <= 80 else f"{model[:80]}…"
+            text = f"no model {shown!r}, expected one of: {', '.join(known)}; or a sum of some, a+b or 0.7*a+0.3*b"
+            raise AppError(text)
+        terms = [(own, 1.0)] * named + terms
         names = [name for name, _ in terms]
         parts = "+".join(names).split("+")  # the library's own model may be a sum itself
         if len(set(parts)) < len(parts) or len(parts) > MOST_PARTS:
             raise AppError(f"a sum is of up to {MOST_PARTS} models, each of them once")
-        if len({value for _, value in terms}) == 1:
+        if len({weight for _, weight in terms}) == 1:
             return "" if names == [own] else "+".join(names)
-        return "+".join(f"{value:g}*{name}" for name, value in terms)
+        return "+".join(f"{weight:g}*{name}" for name, weight in terms)
 
     def sum_of(self, model: str, other: str) -> str:
         """Name of a model fused with another; of the library's own alone it is ""."""
@@ -767,6 +759,15 @@ def _put_on_shelf(library: SoundLibrary) -> Shelf:
         for part in range(len(library.scorer.parts)):
             library.rows(part)
     return Shelf(library, {file_id(path): row for row, path in enumerate(library.windows.files.paths)})
+
+
+def _read_term(term: str) -> tuple[str, float]:
+    """Name and weight of a term of a sum; 0 where the weight is no number."""
+    weight, star, name = term.partition("*")
+    try:
+        return (name.strip(), float(weight[:20])) if star else (term.strip(), 1.0)
+    except ValueError:
+        return name.strip(), 0.0
 
 
 def _forget_others(library: SoundLibrary, own: SoundLibrary) -> None:
