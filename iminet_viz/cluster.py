@@ -139,9 +139,8 @@ def connect(address: str | None, closing: contextlib.ExitStack) -> Any:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # makes Ray listen on the loopback address
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one to the home folder
     else:
-        os.environ.setdefault(
-            "RAY_NUM_REDIS_GET_RETRIES", "1"
-        )  # else a quarter of an hour where something else answers
+        # else a quarter of an hour where something else answers
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
         if _only_on_loopback(address):
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # else Ray looks on the network
     try:

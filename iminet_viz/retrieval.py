@@ -32,8 +32,7 @@ from iminet_viz.index import Library
 from iminet_viz.scan import Rows
 from iminet_viz.scan.aligned import CALIBRATED_BY, Calibration
 from iminet_viz.scoring import Part, Scorer, fuse
-from iminet_viz.windows import LONGEST_S as LONGEST_S
-from iminet_viz.windows import Sound, Span, WindowConfig, decode
+from iminet_viz.windows import LONGEST_S, Sound, Span, WindowConfig, decode
 
 SAMPLE = 256  # windows of the library that a hit is compared with: their median is known to .08 of their deviation
 CLIPPED = 3  # equal samples in a row at the peak
@@ -218,11 +217,8 @@ class SoundLibrary(Library):
             AudioError: it cannot be read, is silent or too short.
         """
         scorer = self.scorer
-        rates = tuple(sorted({part.sample_rate("imitation") for part in scorer.parts}))
-        window_s = min(part.query_window_s for part in scorer.parts)
         beginning = _Beginning()
-        config = WindowConfig(window_s, rates, any(part.whole for part in scorer.parts))
-        sound = decode(path, config, beginning.append)
+        sound = decode(path, _windows_of(scorer, "imitation"), beginning.append)
         try:
             spans = [span for span in sound.spans if span.start < LONGEST_S * sound.rate]
             if not spans:
@@ -332,6 +328,13 @@ def open_index(
     return SoundLibrary(path, model, device)
 
 
+def _windows_of(scorer: Scorer, role: str) -> WindowConfig:
+    """How a file of a side is cut for a scorer: so that no part misses what the others hear."""
+    lengths = [part.query_window_s if role == "imitation" else part.window_s for part in scorer.parts]
+    rates = tuple(sorted({part.sample_rate(role) for part in scorer.parts}))
+    return WindowConfig(min(lengths), rates, any(part.whole for part in scorer.parts))
+
+
 def best_windows(
     scorer: Scorer, query: str | os.PathLike[str], candidate: str | os.PathLike[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
@@ -345,15 +348,11 @@ def best_windows(
     Raises:
         AudioError: a file cannot be read, is silent or too short.
     """
-    lengths = {"imitation": "query_window_s", "recording": "window_s"}
     sounds: dict[str, Sound] = {}
     spans: dict[str, list[Span]] = {}
     with contextlib.ExitStack() as stack:
-        for (role, length), path in zip(lengths.items(), (query, candidate), strict=True):
-            rates = tuple(sorted({part.sample_rate(role) for part in scorer.parts}))
-            window_s = min(getattr(part, length) for part in scorer.parts)
-            config = WindowConfig(window_s, rates, any(part.whole for part in scorer.parts))
-            sounds[role] = stack.enter_context(contextlib.closing(decode(path, config)))
+        for role, path in (("imitation", query), ("recording", candidate)):
+            sounds[role] = stack.enter_context(contextlib.closing(decode(path, _windows_of(scorer, role))))
             spans[role] = sounds[role].spans
         # what a search hears of a long imitation; if that is silent, all of it
         heard = [span for span in spans["imitation"] if span.start < LONGEST_S * sounds["imitation"].rate]

@@ -28,9 +28,8 @@ from iminet_viz.scan import CosineRows, FactorisedRows, ProductRows, Rows, Store
 from iminet_viz.scan.aligned import AlignedRows, pack, unpack
 
 GRID_VALUES = 1 << 24  # hidden values that are in memory at a time
-INT8_ROWS = (
-    2_000_000  # of TL-IMINET, from which on int8 is scanned: as fast at 10^6, then faster (benchmarks/README.md)
-)
+# of TL-IMINET, from which on int8 is scanned: as fast at 10^6, then faster (benchmarks/README.md)
+INT8_ROWS = 2_000_000
 
 
 class Part(Protocol):

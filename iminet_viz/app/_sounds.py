@@ -320,13 +320,11 @@ class Sounds:
         """Other models that have heard something of this library, in this app or before."""
         from iminet_viz.index import Library, is_index
 
-        found = dict.fromkeys(model for model, shelf in list(self._others.items()) if shelf.files)
-        seen = {self._others[model].library.path for model in found}
-        for path in sorted(self._heard.glob("index-*")):
-            if path not in seen and is_index(path):
-                with contextlib.suppress(IminetVizError):  # damaged, or of a model that there was
-                    settings = Library(path).settings
-                    found[self.canonical(settings.model if settings is not None else "")] = None
+        found = []
+        for path in filter(is_index, sorted(self._heard.glob("index-*"))):
+            with contextlib.suppress(IminetVizError):  # damaged, or of a model that there was
+                settings = Library(path).settings
+                found.append(self.canonical(settings.model if settings is not None else ""))
         return [model for model in found if model]
 
     def canonical(self, model: str) -> str:
@@ -382,9 +380,8 @@ class Sounds:
         return self._begin(Job(f"{model} hears the library", "sound"), lambda job: self._hear(job, model))
 
     def _hear(self, job: Job, model: str) -> None:
-        own = self._wait().library
-        _forget_others(self._library_of(model), own)
-        self._add(job, own.path, model=model)
+        """What has left the library is forgotten when the shelf is renewed."""
+        self._add(job, self._wait().library.path, model=model)
         job.said = job.said.replace(" added", " heard")
 
     # --- searching ---

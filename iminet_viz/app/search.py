@@ -200,6 +200,7 @@ def build(context: Context) -> None:
 
 # while another model searches, what it replaces is dimmed, as with a new sound
 WAIT = "(...asked) => { document.getElementById('iv-hits')?.classList.add('iv-waits'); return asked; }"
+# a button that could not begin can be pressed again
 AGAIN = "() => { document.querySelectorAll('.iv-let-hear').forEach((button) => { button.disabled = false; }); }"
 GO_ON = "() => { document.getElementById('iv-hits')?.classList.remove('iv-waits'); }"
 
@@ -328,8 +329,8 @@ def show_query(context: Context, path: Path, key: str, name: str) -> Markup:
     Raises:
         AudioError: it cannot be read.
     """
-    from iminet_viz.retrieval import LONGEST_S, judge_query
-    from iminet_viz.windows import SILENCE_DB
+    from iminet_viz.retrieval import judge_query
+    from iminet_viz.windows import LONGEST_S, SILENCE_DB
 
     kept = context.kept(key)
     waveform, rate, duration = read_beginning(path, LONGEST_S)
